@@ -1,0 +1,150 @@
+"""The provider specification: one protocol per verb, and what goes in and comes out.
+
+A provider is an object with `models` and with the verbs that it has; it inherits from nothing. Request messages are the
+domain model: a verb gets the caller's message, already checked against the model's capabilities, and reads the fields it
+knows; a field that is unset means the provider's own default. Media travel beside the message as `Blob`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from pixvox.v1 import media_pb2, speech_service_pb2
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import AsyncIterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from pixvox.v1 import image_service_pb2, model_service_pb2
+
+SpeechInput = str | speech_service_pb2.Flush
+SpeechEvent = bytes | speech_service_pb2.Flushed | media_pb2.Warning | media_pb2.Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """One picture on its way in or out.
+
+    Attributes:
+        mime_type: Of the file, for example ``image/png``.
+        data: The encoded file. Empty if only `uri` is known, which happens on the way out alone.
+        uri: The provider's temporary address. Empty if `data` is set.
+        width: In pixels, 0 if unknown.
+        height: In pixels, 0 if unknown.
+        seed: That made the picture, or None.
+        expire_time: When `uri` stops working; aware of its zone.
+    """
+
+    mime_type: str
+    data: bytes = b""
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    seed: int | None = None
+    expire_time: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """What an image verb gives.
+
+    Attributes:
+        images: At least one.
+        receipt: With `region`, `provider_request_id`, `usage` and `cost` as far as the provider knows them; the router
+            fills in the rest.
+        warnings: What was done otherwise than asked.
+        effective_size: (width, height) that was asked of the provider, or None where the provider chose.
+    """
+
+    images: tuple[Blob, ...]
+    receipt: media_pb2.Receipt
+    warnings: tuple[media_pb2.Warning, ...] = ()
+    effective_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStream:
+    """A running synthesis.
+
+    Attributes:
+        voice: The id of the voice that speaks.
+        sample_rate_hertz: Of the audio.
+        events: In order: bytes are whole 16-bit signed little-endian mono samples; a `Flushed` follows the last audio of
+            the text before its flush; the `Receipt` comes last, and only when all the text was spoken. Iterating raises
+            `ProviderError` if the synthesis fails.
+        region: Of the provider, empty if it has none.
+    """
+
+    voice: str
+    sample_rate_hertz: int
+    events: AsyncIterator[SpeechEvent]
+    region: str = ""
+
+
+class Provider(Protocol):
+    """What every provider has; the verbs are separate protocols."""
+
+    def models(self) -> Sequence[model_service_pb2.Model]:
+        """Return the capability table, each model with the verbs it has; `Model.provider` is left empty."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections, threads and files. Is called once, after the last call has ended."""
+        ...
+
+
+@runtime_checkable
+class ImageGenerator(Protocol):
+    """Makes pictures from a prompt."""
+
+    async def generate_image(
+        self, request: image_service_pb2.GenerateImageRequest, model: model_service_pb2.Model
+    ) -> ImageResult:
+        """Make `request.n` pictures with `model`, one of `models()`.
+
+        Raises:
+            ProviderError: The pictures could not be made.
+        """
+        ...
+
+
+@runtime_checkable
+class ImageEditor(Protocol):
+    """Changes pictures as a prompt says."""
+
+    async def edit_image(
+        self,
+        request: image_service_pb2.EditImageRequest,
+        images: Sequence[Blob],
+        mask: Blob | None,
+        model: model_service_pb2.Model,
+    ) -> ImageResult:
+        """Edit `images`, which are decodable and within the model's limits.
+
+        Raises:
+            ProviderError: The result could not be made.
+        """
+        ...
+
+
+@runtime_checkable
+class SpeechStreamer(Protocol):
+    """Speaks text while it arrives."""
+
+    def stream_speech(
+        self,
+        config: speech_service_pb2.SpeechConfig,
+        text: AsyncIterator[SpeechInput],
+        model: model_service_pb2.Model,
+    ) -> AbstractAsyncContextManager[SpeechStream]:
+        """Speak `text`, whose end is the end of the synthesis.
+
+        Entering the block opens the upstream; leaving it, for whatever reason, closes it and ends every task. The events
+        are read at the caller's pace: a slow reader slows the synthesis rather than filling memory.
+
+        Raises:
+            ProviderError: The synthesis could not be started, or broke off.
+        """
+        ...
