@@ -1,0 +1,1 @@
+"""Media as bytes: pictures are sniffed, verified and encoded, audio is encoded."""

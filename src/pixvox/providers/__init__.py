@@ -1,0 +1,1 @@
+"""The providers of this distribution, one module or package for each kind."""
