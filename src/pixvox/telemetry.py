@@ -48,6 +48,21 @@ PIXVOX_REQUEST_ID = "pixvox.request_id"
 PIXVOX_IMAGES = "pixvox.usage.images"
 PIXVOX_CHARACTERS = "pixvox.usage.characters"
 PIXVOX_AUDIO_SECONDS = "pixvox.usage.audio_seconds"
+# HTTP client spans, stable: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+HTTP_REQUEST_METHOD = "http.request.method"
+HTTP_REQUEST_RESEND_COUNT = "http.request.resend_count"
+HTTP_REQUEST_BODY_SIZE = "http.request.body.size"
+HTTP_RESPONSE_BODY_SIZE = "http.response.body.size"
+HTTP_RESPONSE_STATUS_CODE = "http.response.status_code"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+URL_FULL = "url.full"
+PIXVOX_UPSTREAM_OPERATION = "pixvox.upstream.operation"
+PIXVOX_REPLAY_CLASS = "pixvox.attempt.replay_class"
+PIXVOX_EVENTS_RECEIVED = "pixvox.events.received"
+PIXVOX_SOCKET_CLOSE_CODE = "pixvox.socket.close_code"
+PIXVOX_SOCKET_MESSAGES_SENT = "pixvox.socket.messages.sent"
+PIXVOX_SOCKET_MESSAGES_RECEIVED = "pixvox.socket.messages.received"
 
 # The conventions count these as the server's own fault; every other code is the caller's or nobody's.
 SERVER_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
