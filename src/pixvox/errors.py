@@ -11,11 +11,34 @@ PixvoxError
 │   ├── StreamOrderError            STREAM_ORDER
 │   ├── ProviderNotFoundError       PROVIDER_NOT_FOUND
 │   ├── ModelNotFoundError          MODEL_NOT_FOUND                           NOT_FOUND
+│   ├── InvalidParameterError       INVALID_PARAMETER
+│   ├── InvalidInputError           INVALID_INPUT
+│   ├── InvalidAudioError           INVALID_AUDIO
+│   ├── InputDownloadError          INPUT_DOWNLOAD_FAILED
+│   ├── ContentBlockedError         CONTENT_BLOCKED
+│   ├── InputBlockedError           CONTENT_BLOCKED_INPUT
+│   ├── OutputBlockedError          CONTENT_BLOCKED_OUTPUT
+│   ├── VoiceModelMismatchError     VOICE_MODEL_MISMATCH                      FAILED_PRECONDITION
+│   ├── VoiceProviderMismatchError  VOICE_PROVIDER_MISMATCH                   FAILED_PRECONDITION
+│   ├── VoiceDeletedError           VOICE_DELETED                             FAILED_PRECONDITION
 │   └── VoiceNotFoundError          VOICE_NOT_FOUND                           NOT_FOUND
 ├── ProviderError                   a provider failed
 │   ├── ProviderUnavailableError    PROVIDER_UNAVAILABLE                      UNAVAILABLE
 │   ├── ProviderDisconnectedError   PROVIDER_DISCONNECTED                     UNAVAILABLE
 │   ├── ProviderInternalError       PROVIDER_INTERNAL                         INTERNAL
+│   ├── VoiceQuotaError             VOICE_QUOTA                               RESOURCE_EXHAUSTED
+│   ├── ProviderNotConfiguredError  PROVIDER_NOT_CONFIGURED                   FAILED_PRECONDITION
+│   ├── ProviderCredentialsError    PROVIDER_CREDENTIALS                      FAILED_PRECONDITION
+│   ├── ProviderAccessDeniedError   PROVIDER_ACCESS_DENIED                    PERMISSION_DENIED
+│   ├── ProviderBillingError        PROVIDER_BILLING                          FAILED_PRECONDITION
+│   ├── ProviderConfigError         PROVIDER_CONFIG                           FAILED_PRECONDITION
+│   ├── ProviderRejectedError       PROVIDER_REJECTED                         FAILED_PRECONDITION
+│   ├── ProviderTimeoutError        PROVIDER_TIMEOUT                          DEADLINE_EXCEEDED
+│   ├── QuotaExceededError          QUOTA_EXCEEDED                            RESOURCE_EXHAUSTED
+│   ├── ConflictError               CONFLICT                                  ABORTED
+│   ├── TaskNotFoundError           TASK_NOT_FOUND                            NOT_FOUND
+│   ├── ModelEndpointMismatchError  MODEL_ENDPOINT_MISMATCH                   INTERNAL
+│   ├── OutcomeUnknownError         OUTCOME_UNKNOWN                           UNKNOWN
 │   └── RateLimitedError            RATE_LIMITED                              RESOURCE_EXHAUSTED
 └── ServiceError                    the service itself
     ├── NoProviderError             NO_PROVIDER                               FAILED_PRECONDITION
@@ -183,6 +206,69 @@ class VoiceNotFoundError(RequestError):
     reason = reasons.ERROR_REASON_VOICE_NOT_FOUND
 
 
+class InvalidParameterError(RequestError):
+    """The provider refused a value that the capability table lets through."""
+
+    reason = reasons.ERROR_REASON_INVALID_PARAMETER
+
+
+class InvalidInputError(RequestError):
+    """The provider could not read the request or its media."""
+
+    reason = reasons.ERROR_REASON_INVALID_INPUT
+
+
+class InvalidAudioError(RequestError):
+    """A recording cannot be cloned."""
+
+    reason = reasons.ERROR_REASON_INVALID_AUDIO
+
+
+class InputDownloadError(RequestError):
+    """The provider could not download an input."""
+
+    reason = reasons.ERROR_REASON_INPUT_DOWNLOAD_FAILED
+
+
+class ContentBlockedError(RequestError):
+    """The provider's policy forbids the request."""
+
+    reason = reasons.ERROR_REASON_CONTENT_BLOCKED
+
+
+class InputBlockedError(RequestError):
+    """The provider's policy forbids what was sent."""
+
+    reason = reasons.ERROR_REASON_CONTENT_BLOCKED_INPUT
+
+
+class OutputBlockedError(RequestError):
+    """The provider's policy forbids what came out."""
+
+    reason = reasons.ERROR_REASON_CONTENT_BLOCKED_OUTPUT
+
+
+class VoiceModelMismatchError(RequestError):
+    """The voice was made for another model."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_VOICE_MODEL_MISMATCH
+
+
+class VoiceProviderMismatchError(RequestError):
+    """The voice belongs to another provider."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_VOICE_PROVIDER_MISMATCH
+
+
+class VoiceDeletedError(RequestError):
+    """The voice was deleted."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_VOICE_DELETED
+
+
 class ProviderError(PixvoxError):
     """A provider failed."""
 
@@ -212,6 +298,97 @@ class RateLimitedError(ProviderError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = reasons.ERROR_REASON_RATE_LIMITED
+
+
+class VoiceQuotaError(ProviderError):
+    """The account has as many voices as it may."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = reasons.ERROR_REASON_VOICE_QUOTA
+
+
+class ProviderNotConfiguredError(ProviderError):
+    """The provider has no key."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_PROVIDER_NOT_CONFIGURED
+
+
+class ProviderCredentialsError(ProviderError):
+    """The provider refused the service's own key."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_PROVIDER_CREDENTIALS
+
+
+class ProviderAccessDeniedError(ProviderError):
+    """The service's account may not use the model."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = reasons.ERROR_REASON_PROVIDER_ACCESS_DENIED
+
+
+class ProviderBillingError(ProviderError):
+    """The service's account is overdue, not activated, or out of free quota."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_PROVIDER_BILLING
+
+
+class ProviderConfigError(ProviderError):
+    """The provider does not know the configured workspace or address."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_PROVIDER_CONFIG
+
+
+class ProviderRejectedError(ProviderError):
+    """The provider refused the call for a reason of its own."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_PROVIDER_REJECTED
+
+
+class ProviderTimeoutError(ProviderError):
+    """The provider gave up on the work by its own clock."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = reasons.ERROR_REASON_PROVIDER_TIMEOUT
+
+
+class QuotaExceededError(ProviderError):
+    """The provider's allocation for the account is used up for now."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = reasons.ERROR_REASON_QUOTA_EXCEEDED
+
+
+class ConflictError(ProviderError):
+    """The provider is busy with a conflicting call."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = reasons.ERROR_REASON_CONFLICT
+
+
+class TaskNotFoundError(ProviderError):
+    """The provider no longer knows a task that it had accepted."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    reason = reasons.ERROR_REASON_TASK_NOT_FOUND
+
+
+class ModelEndpointMismatchError(ProviderError):
+    """The model is not served where the service asked for it."""
+
+    code = grpc.StatusCode.INTERNAL
+    reason = reasons.ERROR_REASON_MODEL_ENDPOINT_MISMATCH
+
+
+class OutcomeUnknownError(ProviderError):
+    """The call went out and no answer came back; the work may have been done and billed."""
+
+    code = grpc.StatusCode.UNKNOWN
+    reason = reasons.ERROR_REASON_OUTCOME_UNKNOWN
 
 
 class ServiceError(PixvoxError):

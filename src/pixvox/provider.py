@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from pixvox.v1 import image_service_pb2, model_service_pb2
+    from pixvox.v1 import image_service_pb2, model_service_pb2, voice_service_pb2
 
 SpeechInput = str | speech_service_pb2.Flush
 SpeechEvent = bytes | speech_service_pb2.Flushed | media_pb2.Warning | media_pb2.Receipt
@@ -83,6 +83,40 @@ class SpeechStream:
     region: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording to clone, which is decodable and within the model's limits.
+
+    Attributes:
+        data: The file.
+        mime_type: Of the file: ``audio/wav``, ``audio/mpeg`` or ``audio/mp4``.
+        seconds: Its length.
+    """
+
+    data: bytes
+    mime_type: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class MadeVoice:
+    """What a voice verb gives.
+
+    Attributes:
+        provider_voice_id: What the provider calls the voice.
+        receipt: With `region`, `provider_request_id`, `usage` and `cost` as far as the provider knows them.
+        preview: 16-bit signed little-endian mono samples of a designed voice's preview; empty for a clone.
+        preview_rate_hertz: Of the preview, 0 for a clone.
+        warnings: What was done otherwise than asked.
+    """
+
+    provider_voice_id: str
+    receipt: media_pb2.Receipt
+    preview: bytes = b""
+    preview_rate_hertz: int = 0
+    warnings: tuple[media_pb2.Warning, ...] = ()
+
+
 class Provider(Protocol):
     """What every provider has; the verbs are separate protocols."""
 
@@ -146,5 +180,51 @@ class SpeechStreamer(Protocol):
 
         Raises:
             ProviderError: The synthesis could not be started, or broke off.
+        """
+        ...
+
+
+@runtime_checkable
+class VoiceCloner(Protocol):
+    """Makes voices from recordings."""
+
+    async def clone_voice(
+        self,
+        request: voice_service_pb2.CloneVoiceRequest,
+        recording: Recording,
+        model: model_service_pb2.Model,
+    ) -> MadeVoice:
+        """Make a voice that speaks with `model`.
+
+        Raises:
+            ProviderError: The voice could not be made, or it is not known whether it was.
+        """
+        ...
+
+
+@runtime_checkable
+class VoiceDesigner(Protocol):
+    """Makes voices from descriptions."""
+
+    async def design_voice(
+        self, request: voice_service_pb2.DesignVoiceRequest, model: model_service_pb2.Model
+    ) -> MadeVoice:
+        """Make a voice that speaks with `model`, and its preview, in one billable call.
+
+        Raises:
+            ProviderError: The voice could not be made, or it is not known whether it was.
+        """
+        ...
+
+
+@runtime_checkable
+class VoiceDeleter(Protocol):
+    """Deletes voices that it made."""
+
+    async def delete_voice(self, voice: voice_service_pb2.Voice) -> None:
+        """Delete the voice for good; one that the provider no longer has is no error.
+
+        Raises:
+            ProviderError: The voice could not be deleted.
         """
         ...

@@ -98,6 +98,98 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INTERNAL comes with INTERNAL: a fault of the service itself. Its log has the details under request_id."""
     ERROR_REASON_METHOD_NOT_FOUND: _ErrorReason.ValueType  # 20
     """ERROR_REASON_METHOD_NOT_FOUND comes with UNIMPLEMENTED: this service has no such method."""
+    ERROR_REASON_INVALID_PARAMETER: _ErrorReason.ValueType  # 21
+    """ERROR_REASON_INVALID_PARAMETER comes with INVALID_ARGUMENT: the provider refused a value that the capability table
+    lets through. Change the request. Example: {"provider": "qwen", "provider_code": "InvalidParameter"}.
+    """
+    ERROR_REASON_INVALID_INPUT: _ErrorReason.ValueType  # 22
+    """ERROR_REASON_INVALID_INPUT comes with INVALID_ARGUMENT: the provider could not read the request or its media. Send
+    another file.
+    """
+    ERROR_REASON_INVALID_AUDIO: _ErrorReason.ValueType  # 23
+    """ERROR_REASON_INVALID_AUDIO comes with INVALID_ARGUMENT: a recording cannot be cloned: its format, length, rate,
+    loudness or transcript does not fit. Send another recording.
+    """
+    ERROR_REASON_INPUT_DOWNLOAD_FAILED: _ErrorReason.ValueType  # 24
+    """ERROR_REASON_INPUT_DOWNLOAD_FAILED comes with INVALID_ARGUMENT: the provider could not download an input. Send the
+    bytes.
+    """
+    ERROR_REASON_CONTENT_BLOCKED: _ErrorReason.ValueType  # 25
+    """ERROR_REASON_CONTENT_BLOCKED comes with INVALID_ARGUMENT: the provider's policy forbids the request. Change it;
+    repeating it does not help.
+    """
+    ERROR_REASON_CONTENT_BLOCKED_INPUT: _ErrorReason.ValueType  # 26
+    """ERROR_REASON_CONTENT_BLOCKED_INPUT comes with INVALID_ARGUMENT: the provider's policy forbids what was sent. Change
+    it; repeating it does not help.
+    """
+    ERROR_REASON_CONTENT_BLOCKED_OUTPUT: _ErrorReason.ValueType  # 27
+    """ERROR_REASON_CONTENT_BLOCKED_OUTPUT comes with INVALID_ARGUMENT: the provider's policy forbids what came out. Change
+    the request.
+    """
+    ERROR_REASON_VOICE_MODEL_MISMATCH: _ErrorReason.ValueType  # 28
+    """ERROR_REASON_VOICE_MODEL_MISMATCH comes with FAILED_PRECONDITION: the voice was made for another model than the one
+    that was asked for. Leave model empty, or take another voice. Example: {"voice": "voices/1f", "model": "qwen3-tts-
+    vc-2026-01-22"}.
+    """
+    ERROR_REASON_VOICE_PROVIDER_MISMATCH: _ErrorReason.ValueType  # 29
+    """ERROR_REASON_VOICE_PROVIDER_MISMATCH comes with FAILED_PRECONDITION: the voice belongs to another provider than the
+    one that was asked for, or to one that is no longer configured. Leave provider empty, or make the voice anew.
+    """
+    ERROR_REASON_VOICE_DELETED: _ErrorReason.ValueType  # 30
+    """ERROR_REASON_VOICE_DELETED comes with FAILED_PRECONDITION: the voice was deleted. UndeleteVoice takes it back unless
+    it was purged.
+    """
+    ERROR_REASON_VOICE_QUOTA: _ErrorReason.ValueType  # 31
+    """ERROR_REASON_VOICE_QUOTA comes with RESOURCE_EXHAUSTED: the account has as many voices as it may. Purge some; waiting
+    does not help.
+    """
+    ERROR_REASON_PROVIDER_NOT_CONFIGURED: _ErrorReason.ValueType  # 32
+    """ERROR_REASON_PROVIDER_NOT_CONFIGURED comes with FAILED_PRECONDITION: the provider has no key. The operator has to give
+    it one.
+    """
+    ERROR_REASON_PROVIDER_CREDENTIALS: _ErrorReason.ValueType  # 33
+    """ERROR_REASON_PROVIDER_CREDENTIALS comes with FAILED_PRECONDITION: the provider refused the service's own key; the
+    metadata names the region that it was tried in. The operator has to act. Example: {"provider": "qwen", "region": "sg",
+    "provider_code": "InvalidApiKey"}.
+    """
+    ERROR_REASON_PROVIDER_ACCESS_DENIED: _ErrorReason.ValueType  # 34
+    """ERROR_REASON_PROVIDER_ACCESS_DENIED comes with PERMISSION_DENIED: the service's account may not use the model. The
+    operator has to act, or choose another model.
+    """
+    ERROR_REASON_PROVIDER_BILLING: _ErrorReason.ValueType  # 35
+    """ERROR_REASON_PROVIDER_BILLING comes with FAILED_PRECONDITION: the service's account is overdue, not activated, or out
+    of free quota. The operator has to act.
+    """
+    ERROR_REASON_PROVIDER_CONFIG: _ErrorReason.ValueType  # 36
+    """ERROR_REASON_PROVIDER_CONFIG comes with FAILED_PRECONDITION: the provider does not know the configured workspace or
+    address. The operator has to act.
+    """
+    ERROR_REASON_PROVIDER_REJECTED: _ErrorReason.ValueType  # 37
+    """ERROR_REASON_PROVIDER_REJECTED comes with FAILED_PRECONDITION: the provider refused the call for a reason of its own,
+    which provider_code names.
+    """
+    ERROR_REASON_PROVIDER_TIMEOUT: _ErrorReason.ValueType  # 38
+    """ERROR_REASON_PROVIDER_TIMEOUT comes with DEADLINE_EXCEEDED: the provider gave up on the work by its own clock. It may
+    have been billed.
+    """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 39
+    """ERROR_REASON_QUOTA_EXCEEDED comes with RESOURCE_EXHAUSTED: the provider's allocation for the service's account is used
+    up for now; google.rpc.RetryInfo tells how long to wait.
+    """
+    ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_CONFLICT comes with ABORTED: the provider is busy with a conflicting call. Trying again later is safe."""
+    ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_TASK_NOT_FOUND comes with NOT_FOUND: the provider no longer knows a task that it had accepted. Its
+    outcome is lost.
+    """
+    ERROR_REASON_MODEL_ENDPOINT_MISMATCH: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_MODEL_ENDPOINT_MISMATCH comes with INTERNAL: the provider says that the model is not served where the
+    service asked for it: a fault of the service's tables.
+    """
+    ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 43
+    """ERROR_REASON_OUTCOME_UNKNOWN comes with UNKNOWN: the call went out and no answer came back: the work may have been
+    done and billed. The service does not repeat it; a caller that does may pay twice.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the reason in the google.rpc.ErrorInfo of every failed call, there written without the prefix
@@ -181,4 +273,96 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
 """ERROR_REASON_INTERNAL comes with INTERNAL: a fault of the service itself. Its log has the details under request_id."""
 ERROR_REASON_METHOD_NOT_FOUND: ErrorReason.ValueType  # 20
 """ERROR_REASON_METHOD_NOT_FOUND comes with UNIMPLEMENTED: this service has no such method."""
+ERROR_REASON_INVALID_PARAMETER: ErrorReason.ValueType  # 21
+"""ERROR_REASON_INVALID_PARAMETER comes with INVALID_ARGUMENT: the provider refused a value that the capability table
+lets through. Change the request. Example: {"provider": "qwen", "provider_code": "InvalidParameter"}.
+"""
+ERROR_REASON_INVALID_INPUT: ErrorReason.ValueType  # 22
+"""ERROR_REASON_INVALID_INPUT comes with INVALID_ARGUMENT: the provider could not read the request or its media. Send
+another file.
+"""
+ERROR_REASON_INVALID_AUDIO: ErrorReason.ValueType  # 23
+"""ERROR_REASON_INVALID_AUDIO comes with INVALID_ARGUMENT: a recording cannot be cloned: its format, length, rate,
+loudness or transcript does not fit. Send another recording.
+"""
+ERROR_REASON_INPUT_DOWNLOAD_FAILED: ErrorReason.ValueType  # 24
+"""ERROR_REASON_INPUT_DOWNLOAD_FAILED comes with INVALID_ARGUMENT: the provider could not download an input. Send the
+bytes.
+"""
+ERROR_REASON_CONTENT_BLOCKED: ErrorReason.ValueType  # 25
+"""ERROR_REASON_CONTENT_BLOCKED comes with INVALID_ARGUMENT: the provider's policy forbids the request. Change it;
+repeating it does not help.
+"""
+ERROR_REASON_CONTENT_BLOCKED_INPUT: ErrorReason.ValueType  # 26
+"""ERROR_REASON_CONTENT_BLOCKED_INPUT comes with INVALID_ARGUMENT: the provider's policy forbids what was sent. Change
+it; repeating it does not help.
+"""
+ERROR_REASON_CONTENT_BLOCKED_OUTPUT: ErrorReason.ValueType  # 27
+"""ERROR_REASON_CONTENT_BLOCKED_OUTPUT comes with INVALID_ARGUMENT: the provider's policy forbids what came out. Change
+the request.
+"""
+ERROR_REASON_VOICE_MODEL_MISMATCH: ErrorReason.ValueType  # 28
+"""ERROR_REASON_VOICE_MODEL_MISMATCH comes with FAILED_PRECONDITION: the voice was made for another model than the one
+that was asked for. Leave model empty, or take another voice. Example: {"voice": "voices/1f", "model": "qwen3-tts-
+vc-2026-01-22"}.
+"""
+ERROR_REASON_VOICE_PROVIDER_MISMATCH: ErrorReason.ValueType  # 29
+"""ERROR_REASON_VOICE_PROVIDER_MISMATCH comes with FAILED_PRECONDITION: the voice belongs to another provider than the
+one that was asked for, or to one that is no longer configured. Leave provider empty, or make the voice anew.
+"""
+ERROR_REASON_VOICE_DELETED: ErrorReason.ValueType  # 30
+"""ERROR_REASON_VOICE_DELETED comes with FAILED_PRECONDITION: the voice was deleted. UndeleteVoice takes it back unless
+it was purged.
+"""
+ERROR_REASON_VOICE_QUOTA: ErrorReason.ValueType  # 31
+"""ERROR_REASON_VOICE_QUOTA comes with RESOURCE_EXHAUSTED: the account has as many voices as it may. Purge some; waiting
+does not help.
+"""
+ERROR_REASON_PROVIDER_NOT_CONFIGURED: ErrorReason.ValueType  # 32
+"""ERROR_REASON_PROVIDER_NOT_CONFIGURED comes with FAILED_PRECONDITION: the provider has no key. The operator has to give
+it one.
+"""
+ERROR_REASON_PROVIDER_CREDENTIALS: ErrorReason.ValueType  # 33
+"""ERROR_REASON_PROVIDER_CREDENTIALS comes with FAILED_PRECONDITION: the provider refused the service's own key; the
+metadata names the region that it was tried in. The operator has to act. Example: {"provider": "qwen", "region": "sg",
+"provider_code": "InvalidApiKey"}.
+"""
+ERROR_REASON_PROVIDER_ACCESS_DENIED: ErrorReason.ValueType  # 34
+"""ERROR_REASON_PROVIDER_ACCESS_DENIED comes with PERMISSION_DENIED: the service's account may not use the model. The
+operator has to act, or choose another model.
+"""
+ERROR_REASON_PROVIDER_BILLING: ErrorReason.ValueType  # 35
+"""ERROR_REASON_PROVIDER_BILLING comes with FAILED_PRECONDITION: the service's account is overdue, not activated, or out
+of free quota. The operator has to act.
+"""
+ERROR_REASON_PROVIDER_CONFIG: ErrorReason.ValueType  # 36
+"""ERROR_REASON_PROVIDER_CONFIG comes with FAILED_PRECONDITION: the provider does not know the configured workspace or
+address. The operator has to act.
+"""
+ERROR_REASON_PROVIDER_REJECTED: ErrorReason.ValueType  # 37
+"""ERROR_REASON_PROVIDER_REJECTED comes with FAILED_PRECONDITION: the provider refused the call for a reason of its own,
+which provider_code names.
+"""
+ERROR_REASON_PROVIDER_TIMEOUT: ErrorReason.ValueType  # 38
+"""ERROR_REASON_PROVIDER_TIMEOUT comes with DEADLINE_EXCEEDED: the provider gave up on the work by its own clock. It may
+have been billed.
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 39
+"""ERROR_REASON_QUOTA_EXCEEDED comes with RESOURCE_EXHAUSTED: the provider's allocation for the service's account is used
+up for now; google.rpc.RetryInfo tells how long to wait.
+"""
+ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 40
+"""ERROR_REASON_CONFLICT comes with ABORTED: the provider is busy with a conflicting call. Trying again later is safe."""
+ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 41
+"""ERROR_REASON_TASK_NOT_FOUND comes with NOT_FOUND: the provider no longer knows a task that it had accepted. Its
+outcome is lost.
+"""
+ERROR_REASON_MODEL_ENDPOINT_MISMATCH: ErrorReason.ValueType  # 42
+"""ERROR_REASON_MODEL_ENDPOINT_MISMATCH comes with INTERNAL: the provider says that the model is not served where the
+service asked for it: a fault of the service's tables.
+"""
+ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 43
+"""ERROR_REASON_OUTCOME_UNKNOWN comes with UNKNOWN: the call went out and no answer came back: the work may have been
+done and billed. The service does not repeat it; a caller that does may pay twice.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

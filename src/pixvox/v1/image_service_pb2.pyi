@@ -225,6 +225,7 @@ class EditImageRequest(_message.Message):
     PROVIDER_OPTIONS_FIELD_NUMBER: _builtins.int
     PROMPT_EXTEND_FIELD_NUMBER: _builtins.int
     WATERMARK_FIELD_NUMBER: _builtins.int
+    SCALE_INPUTS_DOWN_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """prompt says what to change. Required; its longest length is a capability of the model."""
     model: _builtins.str
@@ -247,6 +248,10 @@ class EditImageRequest(_message.Message):
     """prompt_extend lets the provider rewrite the prompt. Unset means the provider's default."""
     watermark: _builtins.bool
     """watermark has the provider put its visible mark on the picture. Unset means the provider's default."""
+    scale_inputs_down: _builtins.bool
+    """scale_inputs_down lets the service make inputs that are larger than the model takes smaller, and say so in a warning,
+    rather than refuse them.
+    """
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_media_pb2.MediaInput]:
         """images to change, 1..16; how many a model takes is a capability of it."""
@@ -288,10 +293,11 @@ class EditImageRequest(_message.Message):
         provider_options: _struct_pb2.Struct | None = ...,
         prompt_extend: _builtins.bool | None = ...,
         watermark: _builtins.bool | None = ...,
+        scale_inputs_down: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "_prompt_extend", b"_prompt_extend", "_seed", b"_seed", "_watermark", b"_watermark", "mask", b"mask", "n", b"n", "prompt_extend", b"prompt_extend", "provider_options", b"provider_options", "seed", b"seed", "size", b"size", "watermark", b"watermark"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "_prompt_extend", b"_prompt_extend", "_seed", b"_seed", "_watermark", b"_watermark", "delivery", b"delivery", "format", b"format", "images", b"images", "labels", b"labels", "mask", b"mask", "model", b"model", "n", b"n", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "prompt_extend", b"prompt_extend", "provider", b"provider", "provider_options", b"provider_options", "request_id", b"request_id", "seed", b"seed", "size", b"size", "watermark", b"watermark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n", b"_n", "_prompt_extend", b"_prompt_extend", "_seed", b"_seed", "_watermark", b"_watermark", "delivery", b"delivery", "format", b"format", "images", b"images", "labels", b"labels", "mask", b"mask", "model", b"model", "n", b"n", "negative_prompt", b"negative_prompt", "prompt", b"prompt", "prompt_extend", b"prompt_extend", "provider", b"provider", "provider_options", b"provider_options", "request_id", b"request_id", "scale_inputs_down", b"scale_inputs_down", "seed", b"seed", "size", b"size", "watermark", b"watermark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
     _WhichOneofArgType__n: _TypeAlias = _typing.Literal["_n", b"_n"]  # noqa: Y015

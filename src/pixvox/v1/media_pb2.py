@@ -27,23 +27,23 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pixvox.v1 import error_reason_pb2 as pixvox_dot_v1_dot_error__reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pixvox/v1/media.proto\x12\tpixvox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpixvox/v1/error_reason.proto\"5\n\nMediaInput\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"%\n\x04Size\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\xd4\x01\n\x05Image\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x11\n\tmime_type\x18\x03 \x01(\t\x12\x1d\n\x04size\x18\x04 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07\x63ontentB\x07\n\x05_seed\"T\n\x0b\x41udioFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.pixvox.v1.AudioEncoding\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\"S\n\x07Warning\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.pixvox.v1.WarningReason\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x82\x01\n\x05Usage\x12\x13\n\x06images\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\ncharacters\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\x31\n\x0e\x61udio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\t\n\x07_imagesB\r\n\x0b_characters\"b\n\x04\x43ost\x12#\n\x05state\x18\x01 \x01(\x0e\x32\x14.pixvox.v1.CostState\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x13\n\x0bprice_table\x18\x04 \x01(\t\"\x9c\x01\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x06reason\x18\x04 \x01(\x0e\x32\x16.pixvox.v1.ErrorReason\x12\x1b\n\x13provider_request_id\x18\x05 \x01(\t\"\xd1\x01\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1b\n\x13provider_request_id\x18\x05 \x01(\t\x12\x1f\n\x05usage\x18\x06 \x01(\x0b\x32\x10.pixvox.v1.Usage\x12\x1d\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x0f.pixvox.v1.Cost\x12$\n\x08\x61ttempts\x18\x08 \x03(\x0b\x32\x12.pixvox.v1.Attempt*o\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03*K\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44\x45LIVERY_URI\x10\x01\x12\x13\n\x0f\x44\x45LIVERY_INLINE\x10\x02*\xcd\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01\x12\x16\n\x12\x41UDIO_ENCODING_WAV\x10\x02\x12\x16\n\x12\x41UDIO_ENCODING_MP3\x10\x03\x12\x1b\n\x17\x41UDIO_ENCODING_OGG_OPUS\x10\x04\x12\x17\n\x13\x41UDIO_ENCODING_FLAC\x10\x05\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x06*\xba\x01\n\rWarningReason\x12\x1e\n\x1aWARNING_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cWARNING_REASON_FIELD_IGNORED\x10\x01\x12!\n\x1dWARNING_REASON_VALUE_ADJUSTED\x10\x02\x12\"\n\x1eWARNING_REASON_NOTHING_APPLIED\x10\x03\x12 \n\x1cWARNING_REASON_INPUT_REDUCED\x10\x04*W\n\tCostState\x12\x1a\n\x16\x43OST_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OST_STATE_PRICED\x10\x01\x12\x17\n\x13\x43OST_STATE_UNPRICED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15pixvox/v1/media.proto\x12\tpixvox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpixvox/v1/error_reason.proto\"5\n\nMediaInput\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"%\n\x04Size\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06height\x18\x02 \x01(\r\"\xd4\x01\n\x05Image\x12\x0e\n\x04\x64\x61ta\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x12\x11\n\tmime_type\x18\x03 \x01(\t\x12\x1d\n\x04size\x18\x04 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nsize_bytes\x18\x06 \x01(\x04\x12\x0e\n\x06sha256\x18\x07 \x01(\t\x12\x11\n\x04seed\x18\x08 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07\x63ontentB\x07\n\x05_seed\"T\n\x0b\x41udioFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.pixvox.v1.AudioEncoding\x12\x19\n\x11sample_rate_hertz\x18\x02 \x01(\r\"S\n\x07Warning\x12(\n\x06reason\x18\x01 \x01(\x0e\x32\x18.pixvox.v1.WarningReason\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xa2\x01\n\x05Usage\x12\x13\n\x06images\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\ncharacters\x18\x02 \x01(\x04H\x01\x88\x01\x01\x12\x31\n\x0e\x61udio_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06voices\x18\x04 \x01(\rH\x02\x88\x01\x01\x42\t\n\x07_imagesB\r\n\x0b_charactersB\t\n\x07_voices\"b\n\x04\x43ost\x12#\n\x05state\x18\x01 \x01(\x0e\x32\x14.pixvox.v1.CostState\x12\x0e\n\x06\x61mount\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x13\n\x0bprice_table\x18\x04 \x01(\t\"\x9c\x01\n\x07\x41ttempt\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12+\n\x08\x64uration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x06reason\x18\x04 \x01(\x0e\x32\x16.pixvox.v1.ErrorReason\x12\x1b\n\x13provider_request_id\x18\x05 \x01(\t\"\xd1\x01\n\x07Receipt\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1b\n\x13provider_request_id\x18\x05 \x01(\t\x12\x1f\n\x05usage\x18\x06 \x01(\x0b\x32\x10.pixvox.v1.Usage\x12\x1d\n\x04\x63ost\x18\x07 \x01(\x0b\x32\x0f.pixvox.v1.Cost\x12$\n\x08\x61ttempts\x18\x08 \x03(\x0b\x32\x12.pixvox.v1.Attempt*o\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03*K\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x44\x45LIVERY_URI\x10\x01\x12\x13\n\x0f\x44\x45LIVERY_INLINE\x10\x02*\xcd\x01\n\rAudioEncoding\x12\x1e\n\x1a\x41UDIO_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x41UDIO_ENCODING_PCM_S16LE\x10\x01\x12\x16\n\x12\x41UDIO_ENCODING_WAV\x10\x02\x12\x16\n\x12\x41UDIO_ENCODING_MP3\x10\x03\x12\x1b\n\x17\x41UDIO_ENCODING_OGG_OPUS\x10\x04\x12\x17\n\x13\x41UDIO_ENCODING_FLAC\x10\x05\x12\x18\n\x14\x41UDIO_ENCODING_MULAW\x10\x06*\xba\x01\n\rWarningReason\x12\x1e\n\x1aWARNING_REASON_UNSPECIFIED\x10\x00\x12 \n\x1cWARNING_REASON_FIELD_IGNORED\x10\x01\x12!\n\x1dWARNING_REASON_VALUE_ADJUSTED\x10\x02\x12\"\n\x1eWARNING_REASON_NOTHING_APPLIED\x10\x03\x12 \n\x1cWARNING_REASON_INPUT_REDUCED\x10\x04*W\n\tCostState\x12\x1a\n\x16\x43OST_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43OST_STATE_PRICED\x10\x01\x12\x17\n\x13\x43OST_STATE_UNPRICED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pixvox.v1.media_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_IMAGEFORMAT']._serialized_start=1215
-  _globals['_IMAGEFORMAT']._serialized_end=1326
-  _globals['_DELIVERY']._serialized_start=1328
-  _globals['_DELIVERY']._serialized_end=1403
-  _globals['_AUDIOENCODING']._serialized_start=1406
-  _globals['_AUDIOENCODING']._serialized_end=1611
-  _globals['_WARNINGREASON']._serialized_start=1614
-  _globals['_WARNINGREASON']._serialized_end=1800
-  _globals['_COSTSTATE']._serialized_start=1802
-  _globals['_COSTSTATE']._serialized_end=1889
+  _globals['_IMAGEFORMAT']._serialized_start=1247
+  _globals['_IMAGEFORMAT']._serialized_end=1358
+  _globals['_DELIVERY']._serialized_start=1360
+  _globals['_DELIVERY']._serialized_end=1435
+  _globals['_AUDIOENCODING']._serialized_start=1438
+  _globals['_AUDIOENCODING']._serialized_end=1643
+  _globals['_WARNINGREASON']._serialized_start=1646
+  _globals['_WARNINGREASON']._serialized_end=1832
+  _globals['_COSTSTATE']._serialized_start=1834
+  _globals['_COSTSTATE']._serialized_end=1921
   _globals['_MEDIAINPUT']._serialized_start=131
   _globals['_MEDIAINPUT']._serialized_end=184
   _globals['_SIZE']._serialized_start=186
@@ -55,11 +55,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WARNING']._serialized_start=526
   _globals['_WARNING']._serialized_end=609
   _globals['_USAGE']._serialized_start=612
-  _globals['_USAGE']._serialized_end=742
-  _globals['_COST']._serialized_start=744
-  _globals['_COST']._serialized_end=842
-  _globals['_ATTEMPT']._serialized_start=845
-  _globals['_ATTEMPT']._serialized_end=1001
-  _globals['_RECEIPT']._serialized_start=1004
-  _globals['_RECEIPT']._serialized_end=1213
+  _globals['_USAGE']._serialized_end=774
+  _globals['_COST']._serialized_start=776
+  _globals['_COST']._serialized_end=874
+  _globals['_ATTEMPT']._serialized_start=877
+  _globals['_ATTEMPT']._serialized_end=1033
+  _globals['_RECEIPT']._serialized_start=1036
+  _globals['_RECEIPT']._serialized_end=1245
 # @@protoc_insertion_point(module_scope)

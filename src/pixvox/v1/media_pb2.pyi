@@ -356,10 +356,13 @@ class Usage(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     CHARACTERS_FIELD_NUMBER: _builtins.int
     AUDIO_DURATION_FIELD_NUMBER: _builtins.int
+    VOICES_FIELD_NUMBER: _builtins.int
     images: _builtins.int
     """images is the number of pictures made. Unset where pictures are not the unit."""
     characters: _builtins.int
     """characters of text that were billed. Unset where characters are not the unit."""
+    voices: _builtins.int
+    """voices is the number of voices made. Unset where voices are not the unit."""
     @_builtins.property
     def audio_duration(self) -> _duration_pb2.Duration:
         """audio_duration is the length of the audio made. Unset where audio is not the unit."""
@@ -370,19 +373,24 @@ class Usage(_message.Message):
         images: _builtins.int | None = ...,
         characters: _builtins.int | None = ...,
         audio_duration: _duration_pb2.Duration | None = ...,
+        voices: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_characters", b"_characters", "_images", b"_images", "audio_duration", b"audio_duration", "characters", b"characters", "images", b"images"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_characters", b"_characters", "_images", b"_images", "_voices", b"_voices", "audio_duration", b"audio_duration", "characters", b"characters", "images", b"images", "voices", b"voices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_characters", b"_characters", "_images", b"_images", "audio_duration", b"audio_duration", "characters", b"characters", "images", b"images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_characters", b"_characters", "_images", b"_images", "_voices", b"_voices", "audio_duration", b"audio_duration", "characters", b"characters", "images", b"images", "voices", b"voices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__characters: _TypeAlias = _typing.Literal["characters"]  # noqa: Y015
     _WhichOneofArgType__characters: _TypeAlias = _typing.Literal["_characters", b"_characters"]  # noqa: Y015
     _WhichOneofReturnType__images: _TypeAlias = _typing.Literal["images"]  # noqa: Y015
     _WhichOneofArgType__images: _TypeAlias = _typing.Literal["_images", b"_images"]  # noqa: Y015
+    _WhichOneofReturnType__voices: _TypeAlias = _typing.Literal["voices"]  # noqa: Y015
+    _WhichOneofArgType__voices: _TypeAlias = _typing.Literal["_voices", b"_voices"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__characters) -> _WhichOneofReturnType__characters | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__images) -> _WhichOneofReturnType__images | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__voices) -> _WhichOneofReturnType__voices | None: ...
 
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from pixvox.v1 import media_pb2 as pixvox_dot_v1_dot_media__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpixvox/v1/model_service.proto\x12\tpixvox.v1\x1a\x15pixvox/v1/media.proto\"k\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x1d\n\x04verb\x18\x04 \x01(\x0e\x32\x0f.pixvox.v1.Verb\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.pixvox.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.pixvox.v1.Model\"\x16\n\x14ListProvidersRequest\"C\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.pixvox.v1.ProviderInfo\"\xb9\x01\n\x0cProviderInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x1e\n\x05verbs\x18\x04 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12&\n\rdefault_verbs\x18\x05 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12\x0e\n\x06models\x18\x06 \x01(\r\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x16\n\x0eunready_reason\x18\x08 \x01(\t\"\xf5\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12:\n\x0egenerate_image\x18\x05 \x01(\x0b\x32\".pixvox.v1.GenerateImageCapability\x12\x32\n\nedit_image\x18\x06 \x01(\x0b\x32\x1e.pixvox.v1.EditImageCapability\x12\x38\n\rstream_speech\x18\x07 \x01(\x0b\x32!.pixvox.v1.StreamSpeechCapability\"\xa8\x01\n\x08SizeRule\x12%\n\x0c\x64\x65\x66\x61ult_size\x18\x01 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12\x1e\n\x05sizes\x18\x02 \x03(\x0b\x32\x0f.pixvox.v1.Size\x12\x10\n\x08min_side\x18\x03 \x01(\r\x12\x10\n\x08max_side\x18\x04 \x01(\r\x12\x10\n\x08min_area\x18\x05 \x01(\x04\x12\x10\n\x08max_area\x18\x06 \x01(\x04\x12\r\n\x05\x66ixed\x18\x07 \x01(\x08\"\x83\x02\n\x0bImageOutput\x12!\n\x04size\x18\x01 \x01(\x0b\x32\x13.pixvox.v1.SizeRule\x12\r\n\x05max_n\x18\x02 \x01(\r\x12\'\n\x07\x66ormats\x18\x03 \x03(\x0e\x32\x16.pixvox.v1.ImageFormat\x12\'\n\ndeliveries\x18\x04 \x03(\x0e\x32\x13.pixvox.v1.Delivery\x12\x1d\n\x15max_prompt_characters\x18\x05 \x01(\r\x12&\n\x1emax_negative_prompt_characters\x18\x06 \x01(\r\x12\x12\n\ntakes_seed\x18\x07 \x01(\x08\x12\x15\n\rdeterministic\x18\x08 \x01(\x08\"A\n\x17GenerateImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\"\xb2\x01\n\x13\x45\x64itImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\x12\x12\n\nmax_images\x18\x02 \x01(\r\x12\x12\n\ntakes_mask\x18\x03 \x01(\x08\x12\x18\n\x10input_mime_types\x18\x04 \x03(\t\x12\x17\n\x0fmax_input_bytes\x18\x05 \x01(\x04\x12\x18\n\x10max_input_pixels\x18\x06 \x01(\x04\"!\n\x05Range\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\"\xe8\x02\n\x16StreamSpeechCapability\x12%\n\x06voices\x18\x01 \x03(\x0b\x32\x15.pixvox.v1.ModelVoice\x12\x16\n\x0elanguage_codes\x18\x02 \x03(\t\x12+\n\tencodings\x18\x03 \x03(\x0e\x32\x18.pixvox.v1.AudioEncoding\x12\x1a\n\x12sample_rates_hertz\x18\x04 \x03(\r\x12\x1b\n\x13max_text_characters\x18\x05 \x01(\r\x12\'\n\rspeaking_rate\x18\x06 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1f\n\x05pitch\x18\x07 \x01(\x0b\x32\x10.pixvox.v1.Range\x12 \n\x06volume\x18\x08 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1a\n\x12takes_instructions\x18\t \x01(\x08\x12!\n\x19speaks_while_text_arrives\x18\n \x01(\x08\"E\n\nModelVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t*b\n\x04Verb\x12\x14\n\x10VERB_UNSPECIFIED\x10\x00\x12\x17\n\x13VERB_GENERATE_IMAGE\x10\x01\x12\x13\n\x0fVERB_EDIT_IMAGE\x10\x02\x12\x16\n\x12VERB_STREAM_SPEECH\x10\x03\x32\xf2\x01\n\x0cModelService\x12I\n\nListModels\x12\x1c.pixvox.v1.ListModelsRequest\x1a\x1d.pixvox.v1.ListModelsResponse\x12\x43\n\x08GetModel\x12\x1a.pixvox.v1.GetModelRequest\x1a\x1b.pixvox.v1.GetModelResponse\x12R\n\rListProviders\x12\x1f.pixvox.v1.ListProvidersRequest\x1a .pixvox.v1.ListProvidersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpixvox/v1/model_service.proto\x12\tpixvox.v1\x1a\x15pixvox/v1/media.proto\"k\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x1d\n\x04verb\x18\x04 \x01(\x0e\x32\x0f.pixvox.v1.Verb\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.pixvox.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.pixvox.v1.Model\"\x16\n\x14ListProvidersRequest\"C\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.pixvox.v1.ProviderInfo\"\xb9\x01\n\x0cProviderInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x1e\n\x05verbs\x18\x04 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12&\n\rdefault_verbs\x18\x05 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12\x0e\n\x06models\x18\x06 \x01(\r\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x16\n\x0eunready_reason\x18\x08 \x01(\t\"\xe3\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12:\n\x0egenerate_image\x18\x05 \x01(\x0b\x32\".pixvox.v1.GenerateImageCapability\x12\x32\n\nedit_image\x18\x06 \x01(\x0b\x32\x1e.pixvox.v1.EditImageCapability\x12\x38\n\rstream_speech\x18\x07 \x01(\x0b\x32!.pixvox.v1.StreamSpeechCapability\x12\x34\n\x0b\x63lone_voice\x18\x08 \x01(\x0b\x32\x1f.pixvox.v1.CloneVoiceCapability\x12\x36\n\x0c\x64\x65sign_voice\x18\t \x01(\x0b\x32 .pixvox.v1.DesignVoiceCapability\"\xf8\x01\n\x08SizeRule\x12%\n\x0c\x64\x65\x66\x61ult_size\x18\x01 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12\x1e\n\x05sizes\x18\x02 \x03(\x0b\x32\x0f.pixvox.v1.Size\x12\x10\n\x08min_side\x18\x03 \x01(\r\x12\x10\n\x08max_side\x18\x04 \x01(\r\x12\x10\n\x08min_area\x18\x05 \x01(\x04\x12\x10\n\x08max_area\x18\x06 \x01(\x04\x12\r\n\x05\x66ixed\x18\x07 \x01(\x08\x12\x12\n\nmax_aspect\x18\x08 \x01(\x01\x12\x13\n\x0bmultiple_of\x18\t \x01(\r\x12%\n\x07\x61liases\x18\n \x03(\x0b\x32\x14.pixvox.v1.SizeAlias\"S\n\tSizeAlias\x12\x1d\n\x04size\x18\x01 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12\'\n\x0e\x65\x66\x66\x65\x63tive_size\x18\x02 \x01(\x0b\x32\x0f.pixvox.v1.Size\"\x83\x02\n\x0bImageOutput\x12!\n\x04size\x18\x01 \x01(\x0b\x32\x13.pixvox.v1.SizeRule\x12\r\n\x05max_n\x18\x02 \x01(\r\x12\'\n\x07\x66ormats\x18\x03 \x03(\x0e\x32\x16.pixvox.v1.ImageFormat\x12\'\n\ndeliveries\x18\x04 \x03(\x0e\x32\x13.pixvox.v1.Delivery\x12\x1d\n\x15max_prompt_characters\x18\x05 \x01(\r\x12&\n\x1emax_negative_prompt_characters\x18\x06 \x01(\r\x12\x12\n\ntakes_seed\x18\x07 \x01(\x08\x12\x15\n\rdeterministic\x18\x08 \x01(\x08\"A\n\x17GenerateImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\"\xb2\x01\n\x13\x45\x64itImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\x12\x12\n\nmax_images\x18\x02 \x01(\r\x12\x12\n\ntakes_mask\x18\x03 \x01(\x08\x12\x18\n\x10input_mime_types\x18\x04 \x03(\t\x12\x17\n\x0fmax_input_bytes\x18\x05 \x01(\x04\x12\x18\n\x10max_input_pixels\x18\x06 \x01(\x04\"!\n\x05Range\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\"\x82\x03\n\x16StreamSpeechCapability\x12%\n\x06voices\x18\x01 \x03(\x0b\x32\x15.pixvox.v1.ModelVoice\x12\x16\n\x0elanguage_codes\x18\x02 \x03(\t\x12+\n\tencodings\x18\x03 \x03(\x0e\x32\x18.pixvox.v1.AudioEncoding\x12\x1a\n\x12sample_rates_hertz\x18\x04 \x03(\r\x12\x1b\n\x13max_text_characters\x18\x05 \x01(\r\x12\'\n\rspeaking_rate\x18\x06 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1f\n\x05pitch\x18\x07 \x01(\x0b\x32\x10.pixvox.v1.Range\x12 \n\x06volume\x18\x08 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1a\n\x12takes_instructions\x18\t \x01(\x08\x12!\n\x19speaks_while_text_arrives\x18\n \x01(\x08\x12\x18\n\x10needs_made_voice\x18\x0b \x01(\x08\"\xb6\x01\n\x14\x43loneVoiceCapability\x12\x17\n\x0fmax_audio_bytes\x18\x01 \x01(\x04\x12\x19\n\x11min_audio_seconds\x18\x02 \x01(\x01\x12\x19\n\x11max_audio_seconds\x18\x03 \x01(\x01\x12\x1d\n\x15min_sample_rate_hertz\x18\x04 \x01(\r\x12\x16\n\x0elanguage_codes\x18\x05 \x03(\t\x12\x18\n\x10needs_transcript\x18\x06 \x01(\x08\"x\n\x15\x44\x65signVoiceCapability\x12\"\n\x1amax_description_characters\x18\x01 \x01(\r\x12#\n\x1bmax_preview_text_characters\x18\x02 \x01(\r\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t\"E\n\nModelVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t*\x8f\x01\n\x04Verb\x12\x14\n\x10VERB_UNSPECIFIED\x10\x00\x12\x17\n\x13VERB_GENERATE_IMAGE\x10\x01\x12\x13\n\x0fVERB_EDIT_IMAGE\x10\x02\x12\x16\n\x12VERB_STREAM_SPEECH\x10\x03\x12\x14\n\x10VERB_CLONE_VOICE\x10\x04\x12\x15\n\x11VERB_DESIGN_VOICE\x10\x05\x32\xf2\x01\n\x0cModelService\x12I\n\nListModels\x12\x1c.pixvox.v1.ListModelsRequest\x1a\x1d.pixvox.v1.ListModelsResponse\x12\x43\n\x08GetModel\x12\x1a.pixvox.v1.GetModelRequest\x1a\x1b.pixvox.v1.GetModelResponse\x12R\n\rListProviders\x12\x1f.pixvox.v1.ListProvidersRequest\x1a .pixvox.v1.ListProvidersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pixvox.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERB']._serialized_start=2041
-  _globals['_VERB']._serialized_end=2139
+  _globals['_VERB']._serialized_start=2650
+  _globals['_VERB']._serialized_end=2793
   _globals['_LISTMODELSREQUEST']._serialized_start=67
   _globals['_LISTMODELSREQUEST']._serialized_end=174
   _globals['_LISTMODELSRESPONSE']._serialized_start=176
@@ -49,21 +49,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDERINFO']._serialized_start=456
   _globals['_PROVIDERINFO']._serialized_end=641
   _globals['_MODEL']._serialized_start=644
-  _globals['_MODEL']._serialized_end=889
-  _globals['_SIZERULE']._serialized_start=892
-  _globals['_SIZERULE']._serialized_end=1060
-  _globals['_IMAGEOUTPUT']._serialized_start=1063
-  _globals['_IMAGEOUTPUT']._serialized_end=1322
-  _globals['_GENERATEIMAGECAPABILITY']._serialized_start=1324
-  _globals['_GENERATEIMAGECAPABILITY']._serialized_end=1389
-  _globals['_EDITIMAGECAPABILITY']._serialized_start=1392
-  _globals['_EDITIMAGECAPABILITY']._serialized_end=1570
-  _globals['_RANGE']._serialized_start=1572
-  _globals['_RANGE']._serialized_end=1605
-  _globals['_STREAMSPEECHCAPABILITY']._serialized_start=1608
-  _globals['_STREAMSPEECHCAPABILITY']._serialized_end=1968
-  _globals['_MODELVOICE']._serialized_start=1970
-  _globals['_MODELVOICE']._serialized_end=2039
-  _globals['_MODELSERVICE']._serialized_start=2142
-  _globals['_MODELSERVICE']._serialized_end=2384
+  _globals['_MODEL']._serialized_end=999
+  _globals['_SIZERULE']._serialized_start=1002
+  _globals['_SIZERULE']._serialized_end=1250
+  _globals['_SIZEALIAS']._serialized_start=1252
+  _globals['_SIZEALIAS']._serialized_end=1335
+  _globals['_IMAGEOUTPUT']._serialized_start=1338
+  _globals['_IMAGEOUTPUT']._serialized_end=1597
+  _globals['_GENERATEIMAGECAPABILITY']._serialized_start=1599
+  _globals['_GENERATEIMAGECAPABILITY']._serialized_end=1664
+  _globals['_EDITIMAGECAPABILITY']._serialized_start=1667
+  _globals['_EDITIMAGECAPABILITY']._serialized_end=1845
+  _globals['_RANGE']._serialized_start=1847
+  _globals['_RANGE']._serialized_end=1880
+  _globals['_STREAMSPEECHCAPABILITY']._serialized_start=1883
+  _globals['_STREAMSPEECHCAPABILITY']._serialized_end=2269
+  _globals['_CLONEVOICECAPABILITY']._serialized_start=2272
+  _globals['_CLONEVOICECAPABILITY']._serialized_end=2454
+  _globals['_DESIGNVOICECAPABILITY']._serialized_start=2456
+  _globals['_DESIGNVOICECAPABILITY']._serialized_end=2576
+  _globals['_MODELVOICE']._serialized_start=2578
+  _globals['_MODELVOICE']._serialized_end=2647
+  _globals['_MODELSERVICE']._serialized_start=2796
+  _globals['_MODELSERVICE']._serialized_end=3038
 # @@protoc_insertion_point(module_scope)

@@ -34,6 +34,10 @@ class _VerbEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verb.ValueType],
     """VERB_EDIT_IMAGE is EditImage."""
     VERB_STREAM_SPEECH: _Verb.ValueType  # 3
     """VERB_STREAM_SPEECH is StreamSpeech and SynthesizeSpeech."""
+    VERB_CLONE_VOICE: _Verb.ValueType  # 4
+    """VERB_CLONE_VOICE is CloneVoice."""
+    VERB_DESIGN_VOICE: _Verb.ValueType  # 5
+    """VERB_DESIGN_VOICE is DesignVoice."""
 
 class Verb(_Verb, metaclass=_VerbEnumTypeWrapper):
     """Verb is one kind of work."""
@@ -46,6 +50,10 @@ VERB_EDIT_IMAGE: Verb.ValueType  # 2
 """VERB_EDIT_IMAGE is EditImage."""
 VERB_STREAM_SPEECH: Verb.ValueType  # 3
 """VERB_STREAM_SPEECH is StreamSpeech and SynthesizeSpeech."""
+VERB_CLONE_VOICE: Verb.ValueType  # 4
+"""VERB_CLONE_VOICE is CloneVoice."""
+VERB_DESIGN_VOICE: Verb.ValueType  # 5
+"""VERB_DESIGN_VOICE is DesignVoice."""
 Global___Verb: _TypeAlias = Verb  # noqa: Y015
 
 @_typing.final
@@ -268,6 +276,8 @@ class Model(_message.Message):
     GENERATE_IMAGE_FIELD_NUMBER: _builtins.int
     EDIT_IMAGE_FIELD_NUMBER: _builtins.int
     STREAM_SPEECH_FIELD_NUMBER: _builtins.int
+    CLONE_VOICE_FIELD_NUMBER: _builtins.int
+    DESIGN_VOICE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """id as the provider names it."""
     provider: _builtins.str
@@ -290,6 +300,14 @@ class Model(_message.Message):
     def stream_speech(self) -> Global___StreamSpeechCapability:
         """stream_speech is set if the model speaks."""
 
+    @_builtins.property
+    def clone_voice(self) -> Global___CloneVoiceCapability:
+        """clone_voice is set if voices can be made for the model from recordings."""
+
+    @_builtins.property
+    def design_voice(self) -> Global___DesignVoiceCapability:
+        """design_voice is set if voices can be made for the model from descriptions."""
+
     def __init__(
         self,
         *,
@@ -300,10 +318,12 @@ class Model(_message.Message):
         generate_image: Global___GenerateImageCapability | None = ...,
         edit_image: Global___EditImageCapability | None = ...,
         stream_speech: Global___StreamSpeechCapability | None = ...,
+        clone_voice: Global___CloneVoiceCapability | None = ...,
+        design_voice: Global___DesignVoiceCapability | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["edit_image", b"edit_image", "generate_image", b"generate_image", "stream_speech", b"stream_speech"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["clone_voice", b"clone_voice", "design_voice", b"design_voice", "edit_image", b"edit_image", "generate_image", b"generate_image", "stream_speech", b"stream_speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "description", b"description", "edit_image", b"edit_image", "generate_image", b"generate_image", "id", b"id", "provider", b"provider", "stream_speech", b"stream_speech"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "clone_voice", b"clone_voice", "description", b"description", "design_voice", b"design_voice", "edit_image", b"edit_image", "generate_image", b"generate_image", "id", b"id", "provider", b"provider", "stream_speech", b"stream_speech"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,6 +342,9 @@ class SizeRule(_message.Message):
     MIN_AREA_FIELD_NUMBER: _builtins.int
     MAX_AREA_FIELD_NUMBER: _builtins.int
     FIXED_FIELD_NUMBER: _builtins.int
+    MAX_ASPECT_FIELD_NUMBER: _builtins.int
+    MULTIPLE_OF_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     min_side: _builtins.int
     """min_side is the shortest side in pixels."""
     max_side: _builtins.int
@@ -332,6 +355,10 @@ class SizeRule(_message.Message):
     """max_area is the most width times height in pixels."""
     fixed: _builtins.bool
     """fixed is true if a request may not name a size at all."""
+    max_aspect: _builtins.float
+    """max_aspect is the longest side divided by the shortest at most."""
+    multiple_of: _builtins.int
+    """multiple_of is what the provider rounds each side to, to the nearest. 0 or 1 means that it does not round."""
     @_builtins.property
     def default_size(self) -> _media_pb2.Size:
         """default_size is used when a request names none. Unset means that the provider chooses, or keeps the input's size."""
@@ -339,6 +366,10 @@ class SizeRule(_message.Message):
     @_builtins.property
     def sizes(self) -> _containers.RepeatedCompositeFieldContainer[_media_pb2.Size]:
         """sizes is a closed list. Empty means that the limits below decide."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___SizeAlias]:
+        """aliases are sizes that are taken for another one."""
 
     def __init__(
         self,
@@ -350,14 +381,47 @@ class SizeRule(_message.Message):
         min_area: _builtins.int = ...,
         max_area: _builtins.int = ...,
         fixed: _builtins.bool = ...,
+        max_aspect: _builtins.float = ...,
+        multiple_of: _builtins.int = ...,
+        aliases: _abc.Iterable[Global___SizeAlias] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_size", b"default_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_size", b"default_size", "fixed", b"fixed", "max_area", b"max_area", "max_side", b"max_side", "min_area", b"min_area", "min_side", b"min_side", "sizes", b"sizes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "default_size", b"default_size", "fixed", b"fixed", "max_area", b"max_area", "max_aspect", b"max_aspect", "max_side", b"max_side", "min_area", b"min_area", "min_side", b"min_side", "multiple_of", b"multiple_of", "sizes", b"sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SizeRule: _TypeAlias = SizeRule  # noqa: Y015
+
+@_typing.final
+class SizeAlias(_message.Message):
+    """SizeAlias is a size that is taken for another one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIZE_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_SIZE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def size(self) -> _media_pb2.Size:
+        """size in a request."""
+
+    @_builtins.property
+    def effective_size(self) -> _media_pb2.Size:
+        """effective_size that is made instead."""
+
+    def __init__(
+        self,
+        *,
+        size: _media_pb2.Size | None = ...,
+        effective_size: _media_pb2.Size | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_size", b"effective_size", "size", b"size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_size", b"effective_size", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SizeAlias: _TypeAlias = SizeAlias  # noqa: Y015
 
 @_typing.final
 class ImageOutput(_message.Message):
@@ -529,12 +593,15 @@ class StreamSpeechCapability(_message.Message):
     VOLUME_FIELD_NUMBER: _builtins.int
     TAKES_INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     SPEAKS_WHILE_TEXT_ARRIVES_FIELD_NUMBER: _builtins.int
+    NEEDS_MADE_VOICE_FIELD_NUMBER: _builtins.int
     max_text_characters: _builtins.int
     """max_text_characters is the longest text of one call in Unicode code points."""
     takes_instructions: _builtins.bool
     """takes_instructions is true if a request may describe in words how to speak."""
     speaks_while_text_arrives: _builtins.bool
     """speaks_while_text_arrives is true if audio comes before the caller has half-closed."""
+    needs_made_voice: _builtins.bool
+    """needs_made_voice is true if the model speaks only with voices that were cloned or designed for it."""
     @_builtins.property
     def voices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVoice]:
         """voices that the model has; the first is the default. Empty means that every call has to bring one."""
@@ -576,14 +643,91 @@ class StreamSpeechCapability(_message.Message):
         volume: Global___Range | None = ...,
         takes_instructions: _builtins.bool = ...,
         speaks_while_text_arrives: _builtins.bool = ...,
+        needs_made_voice: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pitch", b"pitch", "speaking_rate", b"speaking_rate", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "language_codes", b"language_codes", "max_text_characters", b"max_text_characters", "pitch", b"pitch", "sample_rates_hertz", b"sample_rates_hertz", "speaking_rate", b"speaking_rate", "speaks_while_text_arrives", b"speaks_while_text_arrives", "takes_instructions", b"takes_instructions", "voices", b"voices", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "language_codes", b"language_codes", "max_text_characters", b"max_text_characters", "needs_made_voice", b"needs_made_voice", "pitch", b"pitch", "sample_rates_hertz", b"sample_rates_hertz", "speaking_rate", b"speaking_rate", "speaks_while_text_arrives", b"speaks_while_text_arrives", "takes_instructions", b"takes_instructions", "voices", b"voices", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamSpeechCapability: _TypeAlias = StreamSpeechCapability  # noqa: Y015
+
+@_typing.final
+class CloneVoiceCapability(_message.Message):
+    """CloneVoiceCapability is which recordings make a voice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AUDIO_BYTES_FIELD_NUMBER: _builtins.int
+    MIN_AUDIO_SECONDS_FIELD_NUMBER: _builtins.int
+    MAX_AUDIO_SECONDS_FIELD_NUMBER: _builtins.int
+    MIN_SAMPLE_RATE_HERTZ_FIELD_NUMBER: _builtins.int
+    LANGUAGE_CODES_FIELD_NUMBER: _builtins.int
+    NEEDS_TRANSCRIPT_FIELD_NUMBER: _builtins.int
+    max_audio_bytes: _builtins.int
+    """max_audio_bytes is the largest recording in bytes, as it is sent to the provider."""
+    min_audio_seconds: _builtins.float
+    """min_audio_seconds is the shortest recording."""
+    max_audio_seconds: _builtins.float
+    """max_audio_seconds is the longest recording."""
+    min_sample_rate_hertz: _builtins.int
+    """min_sample_rate_hertz is the least sample rate of a recording."""
+    needs_transcript: _builtins.bool
+    """needs_transcript is true if a request has to say what is said in the recording."""
+    @_builtins.property
+    def language_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """language_codes are the BCP-47 tags of the languages that can be cloned. Empty means those of the model."""
+
+    def __init__(
+        self,
+        *,
+        max_audio_bytes: _builtins.int = ...,
+        min_audio_seconds: _builtins.float = ...,
+        max_audio_seconds: _builtins.float = ...,
+        min_sample_rate_hertz: _builtins.int = ...,
+        language_codes: _abc.Iterable[_builtins.str] | None = ...,
+        needs_transcript: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language_codes", b"language_codes", "max_audio_bytes", b"max_audio_bytes", "max_audio_seconds", b"max_audio_seconds", "min_audio_seconds", b"min_audio_seconds", "min_sample_rate_hertz", b"min_sample_rate_hertz", "needs_transcript", b"needs_transcript"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloneVoiceCapability: _TypeAlias = CloneVoiceCapability  # noqa: Y015
+
+@_typing.final
+class DesignVoiceCapability(_message.Message):
+    """DesignVoiceCapability is which descriptions make a voice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_DESCRIPTION_CHARACTERS_FIELD_NUMBER: _builtins.int
+    MAX_PREVIEW_TEXT_CHARACTERS_FIELD_NUMBER: _builtins.int
+    LANGUAGE_CODES_FIELD_NUMBER: _builtins.int
+    max_description_characters: _builtins.int
+    """max_description_characters is the longest description in Unicode code points."""
+    max_preview_text_characters: _builtins.int
+    """max_preview_text_characters is the longest preview text in Unicode code points."""
+    @_builtins.property
+    def language_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """language_codes are the BCP-47 tags of the languages of preview texts. Empty means those of the model."""
+
+    def __init__(
+        self,
+        *,
+        max_description_characters: _builtins.int = ...,
+        max_preview_text_characters: _builtins.int = ...,
+        language_codes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language_codes", b"language_codes", "max_description_characters", b"max_description_characters", "max_preview_text_characters", b"max_preview_text_characters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DesignVoiceCapability: _TypeAlias = DesignVoiceCapability  # noqa: Y015
 
 @_typing.final
 class ModelVoice(_message.Message):

@@ -98,7 +98,9 @@ class SpeechConfig(_message.Message):
     model: _builtins.str
     """model is an id or alias of ListModels. Empty means the service's default for this call."""
     voice: _builtins.str
-    """voice is an id of the model's voices. Empty means the model's default."""
+    """voice is an id of the model's own voices, or the id of a made voice, "voices/" and its unique id, which also decides
+    provider and model. Empty means the model's default.
+    """
     language_code: _builtins.str
     """language_code is the BCP-47 tag of the text's language, for example "en" or "zh-CN". Empty means that the provider
     finds out.
