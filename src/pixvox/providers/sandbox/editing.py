@@ -107,8 +107,11 @@ _PARTLY = "The sandbox applied what it understood of the instruction; at least o
 
 
 def _layout(operations: Sequence[Operation], count: int) -> Layout:
-    named = next((operation.layout for operation in operations if isinstance(operation, Compose)), None)
-    return named or ("row" if count <= _LONGEST_ROW else "grid")
+    named = [operation.layout for operation in operations if isinstance(operation, Compose)]
+    if named:
+        # "Combine them in a grid" names a layout and one that says nothing special.
+        return next((layout for layout in named if layout != "row"), "row")
+    return "row" if count <= _LONGEST_ROW else "grid"
 
 
 def _texts(operations: Sequence[Operation]) -> list[str]:

@@ -7,9 +7,9 @@ import io
 import re
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from fontTools.ttLib import TTCollection, TTFont, TTLibError
+from fontTools.ttLib import TTFont, TTLibError
 from PIL import ImageFont
 
 if TYPE_CHECKING:
@@ -59,7 +59,6 @@ class Face:
 
     Attributes:
         name: For a person: the file's name.
-        strike: The only size in pixels that the font has, where it is made of coloured bitmaps; else 0.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -84,7 +83,7 @@ class Face:
     def _coverage(self) -> tuple[frozenset[int], int]:
         """The code points, and the strike of a coloured font or 0; nothing at all for a font that cannot be used."""
         try:
-            with self._tables() as font:
+            with self._file() as file, TTFont(file, fontNumber=0, lazy=True) as font:
                 if "glyf" in font or "CFF " in font or "CFF2" in font:
                     usable = "COLR" not in font or font.reader["COLR"][:2] == b"\0\0"
                     strike = 0 if "sbix" not in font else self._first_strike()
@@ -95,12 +94,9 @@ class Face:
         except _BROKEN_FONT:
             return frozenset(), 0
 
-    def _tables(self) -> TTFont:
-        if self._path is None:
-            return TTFont(io.BytesIO(self.at(16).font_bytes))
-        if self._path.suffix.lower() in (".ttc", ".otc"):
-            return TTCollection(self._path, lazy=True).fonts[0]
-        return TTFont(self._path, lazy=True)
+    def _file(self) -> BinaryIO:
+        # Opened here, because fontTools leaves a file open that turns out to be no font.
+        return self._path.open("rb") if self._path else io.BytesIO(self.at(16).font_bytes)
 
     def _first_strike(self) -> int:
         for size in _COLOUR_STRIKES:

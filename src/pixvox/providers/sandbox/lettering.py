@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -113,7 +113,7 @@ def fitted(text: str, fonts: Fonts, box: tuple[int, int], sizes: tuple[int, int]
     smallest, largest = sizes
     paragraphs = [(_words(line), line.rtl) for line in _paragraphs(text, fonts)]
     widths = {word: _width(word) for words, _ in paragraphs for word in words}
-    unbroken = int(width * _MEASURED_AT / max((*widths.values(), 1.0)))
+    unbroken = int(width * _MEASURED_AT / _SLACK / max((*widths.values(), 1.0)))
     low, high = smallest, min(largest, unbroken) if unbroken >= max(smallest, largest // 4) else largest
     best: Setting | None = None
     while low <= high:
@@ -308,13 +308,14 @@ def _length(piece: _Piece, size: int) -> float:
         return len(piece.text) * _BOX_WIDTH * size
     if piece.face.strike:
         return piece.face.at(piece.face.strike).getlength(piece.text) * size / piece.face.strike
-    text, direction = _shaped(piece)
-    return piece.face.at(size).getlength(text, direction=direction)
+    font = piece.face.at(size)
+    text, direction = _shaped(piece, font)
+    return font.getlength(text, direction=direction)
 
 
-def _shaped(piece: _Piece) -> tuple[str, str | None]:
+def _shaped(piece: _Piece, font: ImageFont.FreeTypeFont) -> tuple[str, str | None]:
     """Return what to hand to Pillow; without Raqm it draws from left to right whatever it gets."""
-    if features.check("raqm"):
+    if font.layout_engine == ImageFont.Layout.RAQM:
         return piece.text, "rtl" if piece.rtl else "ltr"
     return piece.text[::-1] if piece.rtl else piece.text, None
 
@@ -326,8 +327,8 @@ def _draw_piece(image: Image.Image, place: tuple[float, float], piece: _Piece, s
     elif piece.face.strike:
         _draw_coloured(image, place, piece, piece.face, size)
     else:
-        text, direction = _shaped(piece)
         font = piece.face.at(size)
+        text, direction = _shaped(piece, font)
         ImageDraw.Draw(image).text(place, text, font=font, fill=colour, anchor="ls", direction=direction)
 
 

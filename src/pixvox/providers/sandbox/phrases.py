@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 # A quoted text stands in the instruction as its number between two of these.
 QUOTE = "\x00"
 UNQUOTED = (
-    r"(?:text|caption|title|words?|label|message|slogan|watermark)\s*(?:saying|that says|that reads|which says|reading|:)\s*"
+    r"(?:text|caption|title|words?|label|message|slogan|watermark)"
+    r"(?:\s+[^.;!?,:\n]{0,40}?)??\s*(?:\b(?:saying|that says|that reads|which says|reading)\b|:)\s*"
     rf"(?P<words>[^\s{QUOTE}.;!?\n](?:[^{QUOTE}.;!?\n,]*?))"
-    r"(?=\s+(?:at|in|on|along|across|near)\s+(?:the\s+|a\s+)?(?:top|bottom|cent|middle|upper|lower|left|right|corner|\w+\s+(?:colou?r|letters?))"
+    r"(?=\s+(?:at|in|on|along|across|near)\s+(?:the\s+|a\s+)?(?:top|bottom|cent|middle|upper|lower|left|right|corner|\w+\s+(?:colou?r|letters?)|"
+    r"(?:red|green|blue|white|black|yellow|orange|purple|pink|gold|silver|gr[ae]y|brown)\b)"
     r"|\s+(?:and|then)\s+|[.;!?,\n]|\s*$)"
 )
 
@@ -75,7 +77,7 @@ _PIXELS = rf"{_NUMBER}\s*-?(?:px|pixels?)\b"
 _SIZE = r"(\d{1,5})\s*(?:px|pixels?)?\s*(?:x|×|\*|by)\s*(\d{1,5})\b"
 TONES = "brightness|exposure|contrast|saturation|vibrance|colou?r intensity|sharpness|clarity"
 MORE = "increas|rais|boost|more|higher|enhanc|add|stronger|improv|high|bump|turn up|strong|doubl|crank"
-LESS = "decreas|reduc|lower|less|drop|weaker|low|turn down|halv|dampen|dim|cut"
+LESS = "decreas|reduc|lower|less|drop|weaker|low|turn down|tone down|halv|dampen|dim|cut"
 
 
 def _strength(phrase: Phrase) -> float:
@@ -309,7 +311,8 @@ def add_text(phrase: Phrase) -> list[Operation]:
     text = "\n".join(texts).strip()
     if not text:
         return []
-    place = Phrase(phrase.before, "" if unquoted else phrase.named, phrase.after)
+    # What is to be written is no place and no colour.
+    place = Phrase(phrase.before, phrase.named[: unquoted.start("words") if unquoted else None], phrase.after)
     vertical: Vertical = "bottom"
     if place.find(r"\b(?:top|upper|above|head)"):
         vertical = "top"

@@ -29,7 +29,7 @@ def _always(operation: Operation) -> Callable[[Phrase], list[Operation]]:
 _NAMES: tuple[tuple[str, Callable[[Phrase], list[Operation]]], ...] = (
     (
         (
-            r"\b(?:gr[ae]y[- ]?scale[ds]?|(?:in)?to gr[ae]y\b|black[- ]?(?:and|&|n|'n'|\+)[- ]?white|b ?(?:&|/|and|n) ?w\b|"
+            r"\b(?:gr[ae]y[- ]?scale[ds]?|(?:in)?to gr[ae]y\b|black[- ]?(?:and|&|n|'n'|\+)[- ]?white(?! (?:border|frame|text|letters|caption))|b ?(?:&|/|and|n) ?w\b|"
             r"monochrom\w*|desaturat\w*|colou?rless|(?:without|no) (?:any )?colou?rs?\b|"
             r"(?:remove|drain|strip|take)(?: out)? (?:all )?(?:of )?(?:the |its )?colou?rs?\b)"
         ),
@@ -72,7 +72,7 @@ _NAMES: tuple[tuple[str, Callable[[Phrase], list[Operation]]], ...] = (
             rf"\bscal(?:e[ds]?|ing)\b|\b(?:enlarg|shrink|shrunk)\w*|\bmake {_IT}{{1,3}}(?:\w+\s+){{0,3}}?(?:smaller|larger|bigger)\b|"
             rf"\bmake {_IT}{{1,3}}(?=\d{{2,5}}\s*(?:px|pixels?)?\s*(?:[x×*]|by)\s*\d{{2,5}}|\d+\s*(?:px|pixels?)\s*(?:wide|high|tall))|"
             rf"\b(?:doubl|halv|reduc|increas|tripl)\w*\s+{_IT}{{0,2}}(?:its )?(?:size|dimensions|resolution|width|height)\b|"
-            r"\b(?:half|twice|double|triple|a quarter|a third) (?:of )?(?:the|its|the original) (?:size|resolution)|"
+            r"\b(?:half|twice|double|triple|quarter)[- ]sized?\b|\b(?:half|twice|double|triple|a quarter|a third) (?:of )?(?:the|its|the original) (?:size|resolution)|"
             r"\b(?:half|twice) as (?:big|large|small|wide)"
         ),
         phrases.resize,
