@@ -52,6 +52,16 @@ class _Findings:
             raise UnsupportedError(_sentence(found), *found, metadata=metadata)
 
 
+def effective_size(width: int, height: int, rule: model_service_pb2.SizeRule) -> tuple[int, int]:
+    """Return the size in pixels that is asked of the provider for an allowed size: after aliases and rounding."""
+    for alias in rule.aliases:
+        if (alias.size.width, alias.size.height) == (width, height):
+            return alias.effective_size.width, alias.effective_size.height
+    step = max(rule.multiple_of, 1)
+    # Halves go up, as a person rounds.
+    return (2 * width + step) // (2 * step) * step, (2 * height + step) // (2 * step) * step
+
+
 def check_generate_image(request: image_service_pb2.GenerateImageRequest, model: model_service_pb2.Model) -> None:
     """Check everything in `request` but the names of model and provider.
 
@@ -237,9 +247,11 @@ def _allowed_size(width: int, height: int, rule: model_service_pb2.SizeRule) -> 
     if rule.fixed:
         return False
     if rule.sizes:
-        return any((size.width, size.height) == (width, height) for size in rule.sizes)
+        known = [*rule.sizes, *(alias.size for alias in rule.aliases)]
+        return any((size.width, size.height) == (width, height) for size in known)
     return (
-        min(width, height) >= rule.min_side
+        (not rule.max_aspect or max(width, height) <= rule.max_aspect * min(width, height))
+        and min(width, height) >= rule.min_side
         and (not rule.max_side or max(width, height) <= rule.max_side)
         and width * height >= rule.min_area
         and (not rule.max_area or width * height <= rule.max_area)
@@ -256,6 +268,8 @@ def _size_sentence(rule: model_service_pb2.SizeRule) -> str:
         parts.append(f"each side {max(rule.min_side, 1)}..{rule.max_side or 'any'} pixels")
     if rule.min_area or rule.max_area:
         parts.append(f"width times height {max(rule.min_area, 1)}..{rule.max_area or 'any'} pixels")
+    if rule.max_aspect:
+        parts.append(f"aspect 1:{rule.max_aspect:g}..{rule.max_aspect:g}:1")
     return ", ".join(parts) or "any"
 
 

@@ -130,6 +130,15 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class Unready(Protocol):
+    """Can tell that its calls fail at once, for example because it has no key."""
+
+    def unready(self) -> str:
+        """Return the reason, a sentence for the operator; empty if it is ready."""
+        ...
+
+
+@runtime_checkable
 class ImageGenerator(Protocol):
     """Makes pictures from a prompt."""
 

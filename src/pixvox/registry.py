@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pixvox.provider import ImageEditor, ImageGenerator, SpeechStreamer
-from pixvox.settings import SettingsError
+from pixvox.provider import ImageEditor, ImageGenerator, SpeechStreamer, Unready, VoiceCloner, VoiceDesigner
+from pixvox.settings import PROVIDER_ENVIRONMENT, SettingsError
 from pixvox.v1 import model_service_pb2
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ VERBS = {
     "generate_image": (model_service_pb2.VERB_GENERATE_IMAGE, ImageGenerator),
     "edit_image": (model_service_pb2.VERB_EDIT_IMAGE, ImageEditor),
     "stream_speech": (model_service_pb2.VERB_STREAM_SPEECH, SpeechStreamer),
+    "clone_voice": (model_service_pb2.VERB_CLONE_VOICE, VoiceCloner),
+    "design_voice": (model_service_pb2.VERB_DESIGN_VOICE, VoiceDesigner),
 }
 
 
@@ -53,6 +55,11 @@ class Entry:
     kind: str
     provider: Provider
     models: tuple[model_service_pb2.Model, ...]
+
+    @property
+    def unready(self) -> str:
+        """Why calls to the provider fail at once, for the operator; empty if they do not."""
+        return self.provider.unready() if isinstance(self.provider, Unready) else ""
 
 
 def build(tables: Mapping[str, Mapping[str, Any]], upstream: Upstream) -> tuple[Entry, ...]:
@@ -78,9 +85,10 @@ def _entry(name: str, table: Mapping[str, Any], upstream: Upstream) -> Entry:
     module = _module(name, kind)
     own = {key: value for key, value in table.items() if key not in {"kind", "enabled"}}
     try:
-        config = msgspec.convert(own, type=module.Config)
+        # Not strict, because what comes from the environment is text.
+        config = msgspec.convert(own, type=module.Config, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"providers.{name}: {error}") from error
+        raise SettingsError(f"providers.{name}: {error}{_origin(kind, str(error))}") from error
     provider = module.create(config, upstream)
     models = []
     for model in provider.models():
@@ -111,6 +119,13 @@ def kinds() -> set[str]:
     package = importlib.import_module(PACKAGE)
     own = {module.name for module in pkgutil.iter_modules(package.__path__)}
     return own | {point.name for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def _origin(kind: str, message: str) -> str:
+    """Return which names of the environment a refused field may have come from."""
+    fields = PROVIDER_ENVIRONMENT.get(kind, {})
+    names = [variable for variable, field in fields.items() if message.endswith(f"`$.{field}`")]
+    return f" (may come from {' or '.join(names)})" if names else ""
 
 
 def _check_promises(entry: Entry) -> None:

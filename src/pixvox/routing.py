@@ -33,16 +33,20 @@ if TYPE_CHECKING:
         ImageEditor,
         ImageGenerator,
         ImageResult,
+        MadeVoice,
+        Recording,
         SpeechEvent,
         SpeechInput,
         SpeechStream,
         SpeechStreamer,
+        VoiceCloner,
+        VoiceDesigner,
     )
     from pixvox.registry import Entry
-    from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2
+    from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2, voice_service_pb2
 
-Verb = Literal["generate_image", "edit_image", "stream_speech"]
-VERB_NAMES: tuple[Verb, ...] = ("generate_image", "edit_image", "stream_speech")
+Verb = Literal["generate_image", "edit_image", "stream_speech", "clone_voice", "design_voice"]
+VERB_NAMES: tuple[Verb, ...] = ("generate_image", "edit_image", "stream_speech", "clone_voice", "design_voice")
 MAX_NAMED = 20
 
 
@@ -85,6 +89,14 @@ class Router:
         limits.check_speech(config, target.model)
         return target
 
+    def clone_voice(self, request: voice_service_pb2.CloneVoiceRequest) -> Target:
+        """Return the target of `request`, which is not checked yet: the recording has to be seen first."""
+        return self._target("clone_voice", request.provider, request.model)
+
+    def design_voice(self, request: voice_service_pb2.DesignVoiceRequest) -> Target:
+        """Return the target of `request`, which is not checked yet."""
+        return self._target("design_voice", request.provider, request.model)
+
     def default(self, verb: Verb) -> tuple[Entry, model_service_pb2.Model] | None:
         """Return what serves `verb` when a request names neither provider nor model."""
         return self._defaults.get(verb)
@@ -96,7 +108,7 @@ class Router:
             ProviderNotFoundError: There is no such provider.
             ModelNotFoundError: There is no such model.
         """
-        entries = (self._entry(provider, prefix),) if provider else self.entries
+        entries = (self.entry(provider, prefix),) if provider else self.entries
         found = self._named(model, entries)
         if found is None:
             raise ModelNotFoundError(
@@ -121,14 +133,19 @@ class Router:
         return Target(entry, chosen, self._tracer)
 
     def _of_provider(self, verb: Verb, provider: str, prefix: str) -> tuple[Entry, model_service_pb2.Model]:
-        entry = self._entry(provider, prefix)
+        entry = self.entry(provider, prefix)
         default = self._defaults.get(verb)
         found = default if default and default[0] is entry else self._first(verb, (entry,))
         if found is None:
             raise self._lacking(verb, f"{prefix}provider", entry.name)
         return found
 
-    def _entry(self, provider: str, prefix: str) -> Entry:
+    def entry(self, provider: str, prefix: str = "") -> Entry:
+        """Return the provider of that name.
+
+        Raises:
+            ProviderNotFoundError: There is none.
+        """
         for entry in self.entries:
             if entry.name == provider:
                 return entry
@@ -193,6 +210,16 @@ class Target:
         provider = cast("ImageEditor", self.entry.provider)
         return await self._image(request, provider.edit_image(request, images, mask, self.model))
 
+    async def clone_voice(self, request: voice_service_pb2.CloneVoiceRequest, recording: Recording) -> MadeVoice:
+        """Make a voice; see `pixvox.provider.VoiceCloner`."""
+        provider = cast("VoiceCloner", self.entry.provider)
+        return await self._voice(provider.clone_voice(request, recording, self.model))
+
+    async def design_voice(self, request: voice_service_pb2.DesignVoiceRequest) -> MadeVoice:
+        """Make a voice; see `pixvox.provider.VoiceDesigner`."""
+        provider = cast("VoiceDesigner", self.entry.provider)
+        return await self._voice(provider.design_voice(request, self.model))
+
     @contextlib.asynccontextmanager
     async def stream_speech(
         self, config: speech_service_pb2.SpeechConfig, text: AsyncIterator[SpeechInput]
@@ -235,6 +262,13 @@ class Target:
                 raise ProviderInternalError("The provider answered without a picture.", metadata=self._metadata())
             self._complete(result.receipt, span, time.monotonic() - started)
             return result
+
+    async def _voice(self, work: Awaitable[MadeVoice]) -> MadeVoice:
+        started = time.monotonic()
+        with self._operation("speech") as span:
+            made = await work
+            self._complete(made.receipt, span, time.monotonic() - started)
+            return made
 
     @contextlib.contextmanager
     def _operation(self, output: str) -> Iterator[Span]:

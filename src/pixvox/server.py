@@ -35,7 +35,7 @@ from pixvox.upstream import Upstream
 from pixvox.v1 import image_service_pb2_grpc, model_service_pb2_grpc, speech_service_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from opentelemetry.sdk.trace.export import SpanExporter
 
@@ -136,7 +136,7 @@ async def running(settings: Settings, *, exporter: SpanExporter | None = None) -
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(router, upstream, settings), server)
         speech_service_pb2_grpc.add_SpeechServiceServicer_to_server(SpeechService(router, settings), server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(router), server)
-        checks = await _health(server)
+        checks = await _health(server, entries)
         if settings.server.reflection:
             add_reflection(server, (*SERVICES, health.SERVICE_NAME))
         target = _bound(server, settings.server.listen, "server.listen")
@@ -178,11 +178,17 @@ def _upstream(settings: Settings) -> Upstream:
         raise SettingsError(f"fetch.allowed_hosts: {error}") from error
 
 
-async def _health(server: grpc.aio.Server) -> health.aio.HealthServicer:
+async def _health(server: grpc.aio.Server, entries: Sequence[registry.Entry]) -> health.aio.HealthServicer:
+    """Tell the health of the whole, of each service, and, as `providers/NAME`, of each provider."""
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in SERVICES:
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    for entry in entries:
+        status = health_pb2.HealthCheckResponse.NOT_SERVING if entry.unready else health_pb2.HealthCheckResponse.SERVING
+        await checks.set(f"providers/{entry.name}", status)
+        if entry.unready:
+            log.warning("provider is not ready", provider=entry.name, reason=entry.unready)
     return checks
 
 

@@ -28,7 +28,29 @@ ENVIRONMENT = {
     "PIXVOX_LOG_FORMAT": "log.format",
     "PIXVOX_FETCH_ALLOWED_HOSTS": "fetch.allowed_hosts",
     "PIXVOX_SPAN_FILE": "telemetry.span_file",
+    "PIXVOX_DATABASE_URL": "database.url",
+    "PIXVOX_PRICES_FILE": "prices.file",
 }
+
+# What a kind of provider takes from the environment where its table says nothing; of two names for one field the first
+# wins. The names are those that operators of the vendors' own tools know.
+PROVIDER_ENVIRONMENT = {
+    "dashscope": {
+        "QWEN_API_KEY": "api_key",
+        "DASHSCOPE_API_KEY": "api_key",
+        "QWEN_REGION": "region",
+        "DASHSCOPE_REGION": "region",
+        "DASHSCOPE_BASE_URL": "http_base",
+        "QWEN_IMAGE_MODEL": "image_model",
+        "QWEN_IMAGE_EDIT_MODEL": "image_edit_model",
+        "QWEN_TIMEOUT_MS": "timeout_ms",
+        "QWEN_VC_TARGET_MODEL": "vc_target_model",
+        "QWEN_VD_TARGET_MODEL": "vd_target_model",
+        "QWEN_MAX_TEXT_CHARS": "max_text_chars",
+    },
+}
+# Fields whose presence in the environment is enough for the provider to be there when no file says otherwise.
+KEY_FIELDS = {"dashscope": "api_key"}
 
 
 class SettingsError(Exception):
@@ -113,13 +135,34 @@ class TelemetrySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     span_file: str = ""
 
 
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the catalogue of voices is kept.
+
+    Attributes:
+        url: An SQLAlchemy address: SQLite (a file) or PostgreSQL (for several instances).
+    """
+
+    url: str = "sqlite+aiosqlite:///pixvox.db"
+
+
+class PriceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What calls cost.
+
+    Attributes:
+        file: A table of prices that is laid over the built-in one. Empty means none.
+    """
+
+    file: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be set.
 
     Attributes:
         providers: By name, in order of preference; each table has `kind`, may have `enabled`, and the rest is that
             kind's own configuration.
-        defaults: Verb (`generate_image`, `edit_image`, `stream_speech`) to PROVIDER or PROVIDER/MODEL.
+        defaults: Verb (`generate_image`, `edit_image`, `stream_speech`, `clone_voice`, `design_voice`) to PROVIDER or
+            PROVIDER/MODEL.
     """
 
     server: ServerSettings = ServerSettings()
@@ -128,8 +171,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     inputs: InputSettings = InputSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    database: DatabaseSettings = DatabaseSettings()
+    prices: PriceSettings = PriceSettings()
     providers: dict[str, dict[str, Any]] = msgspec.field(default_factory=lambda: {"sandbox": {"kind": "sandbox"}})
-    defaults: dict[Literal["generate_image", "edit_image", "stream_speech"], str] = {}
+    defaults: dict[Literal["generate_image", "edit_image", "stream_speech", "clone_voice", "design_voice"], str] = {}
+
+    def __repr__(self) -> str:
+        """Return nothing but the providers' names: their tables hold keys."""
+        return f"Settings(providers={list(self.providers)})"
 
 
 def load(
@@ -150,7 +199,9 @@ def load(
     environment = os.environ if environment is None else environment
     if path is None and (named := environment.get("PIXVOX_CONFIG")):
         path = Path(named)
-    settings = _from_file(path)
+    if path is None and DEFAULT_FILE.is_file():
+        path = DEFAULT_FILE
+    settings = _with_providers(_from_file(path), environment, appear=path is None)
     for name, dotted in ENVIRONMENT.items():
         if (text := environment.get(name)) is not None:
             settings = _with(settings, dotted, _from_text(dotted, text), source=name)
@@ -175,15 +226,27 @@ def address(text: str, name: str) -> tuple[str, int]:
 
 def _from_file(path: Path | None) -> Settings:
     if path is None:
-        if not DEFAULT_FILE.is_file():
-            return Settings()
-        path = DEFAULT_FILE
+        return Settings()
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
     except (msgspec.MsgspecError, ValueError) as error:
         raise SettingsError(f"{path}: {error}") from error
+
+
+def _with_providers(settings: Settings, environment: Mapping[str, str], *, appear: bool) -> Settings:
+    """Fill the providers' tables from the environment; with `appear`, a key alone puts its provider first."""
+    tables = dict(settings.providers)
+    for kind, names in PROVIDER_ENVIRONMENT.items():
+        values: dict[str, object] = {}
+        for name, field in names.items():
+            if text := environment.get(name):
+                values.setdefault(field, text)
+        if appear and KEY_FIELDS[kind] in values:
+            tables = {kind: {"kind": kind}, **tables}
+        tables = {name: {**values, **table} if table.get("kind") == kind else table for name, table in tables.items()}
+    return msgspec.structs.replace(settings, providers=tables)
 
 
 def _from_text(dotted: str, text: str) -> object:

@@ -110,3 +110,30 @@ def test_the_example_file_states_every_default():
 def test_every_environment_name_is_in_the_example_file():
     text = (ROOT / "pixvox.example.toml").read_text()
     assert [name for name in settings.ENVIRONMENT if name not in text] == []
+
+
+def test_a_key_in_the_environment_puts_its_provider_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loaded = load(environment={"DASHSCOPE_API_KEY": "second", "QWEN_API_KEY": "first", "QWEN_TIMEOUT_MS": "900"})
+    assert list(loaded.providers) == ["dashscope", "sandbox"]
+    assert loaded.providers["dashscope"] == {"kind": "dashscope", "api_key": "first", "timeout_ms": "900"}
+
+
+def test_an_empty_key_is_no_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert list(load(environment={"QWEN_API_KEY": ""}).providers) == ["sandbox"]
+
+
+def test_the_environment_fills_what_a_providers_table_leaves_out(file):
+    file.write_text('[providers.qwen]\nkind = "dashscope"\nregion = "bj"\n')
+    loaded = load(file, environment={"QWEN_API_KEY": "key", "QWEN_REGION": "sg"})
+    assert loaded.providers == {"qwen": {"kind": "dashscope", "region": "bj", "api_key": "key"}}
+
+
+def test_a_file_decides_which_providers_there_are(file):
+    file.write_text('[providers.mine]\nkind = "sandbox"\n')
+    assert list(load(file, environment={"QWEN_API_KEY": "key"}).providers) == ["mine"]
+
+
+def test_keys_are_not_shown():
+    assert "hush" not in repr(load(environment={"QWEN_API_KEY": "hush"}))

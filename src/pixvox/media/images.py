@@ -212,6 +212,30 @@ def encoded(image: Image.Image, image_format: ImageFormat.ValueType, *, text: Ma
     return buffer.getvalue()
 
 
+def shrunk(data: bytes, *, max_bytes: int, max_pixels: int, field: str = "") -> bytes:
+    """Return a picture made small enough, upright and in its own aspect: PNG if it has transparency, else JPEG.
+
+    Args:
+        data: A whole picture.
+        max_bytes: Of the result.
+        max_pixels: Width times height of the result.
+        field: Where in the request the picture stands, for the error.
+
+    Raises:
+        InvalidMediaError: It is no picture, or damaged.
+    """
+    image = upright(data, field=field)
+    image_format = media_pb2.IMAGE_FORMAT_PNG if image.mode == "RGBA" else media_pb2.IMAGE_FORMAT_JPEG
+    scale = min(1.0, (max_pixels / (image.width * image.height)) ** 0.5)
+    while True:
+        side = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
+        small = image if side == image.size else image.resize(side, Image.Resampling.LANCZOS)
+        result = encoded(small, image_format, text={})
+        if len(result) <= max_bytes or side == (1, 1):
+            return result
+        scale *= min(0.9, (max_bytes / len(result)) ** 0.5)
+
+
 def mime_type_of(image_format: ImageFormat.ValueType) -> str:
     """Return the MIME type of an output format."""
     return f"image/{_FORMAT_NAMES[image_format].lower()}"

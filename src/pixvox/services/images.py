@@ -7,7 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from pixvox.errors import OutputTooLargeError, Violation
-from pixvox.media.images import checked_input
+from pixvox.media.images import checked_input, probed, shrunk
 from pixvox.provider import Blob
 from pixvox.v1 import image_service_pb2, image_service_pb2_grpc, media_pb2
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pixvox.routing import Router
     from pixvox.settings import Settings
     from pixvox.upstream import Upstream
+    from pixvox.v1 import model_service_pb2
 
 INPUT_MIME_TYPES = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif"})
 # What an answer holds beside the pictures' bytes never comes near this.
@@ -54,11 +55,14 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         target = self._router.edit_image(request)
         images = [await self._loaded(one, f"images[{index}]") for index, one in enumerate(request.images)]
         mask = await self._loaded(request.mask, "mask") if request.HasField("mask") else None
+        scaled: list[media_pb2.Warning] = []
+        if request.scale_inputs_down and mask is None:
+            images, scaled = await _scaled_down(images, target.model.edit_image)
         result = await target.edit_image(request, images, mask)
         return image_service_pb2.EditImageResponse(
             images=await self._delivered(result.images),
             effective_size=_size(result),
-            warnings=result.warnings,
+            warnings=[*scaled, *result.warnings],
             receipt=result.receipt,
         )
 
@@ -87,6 +91,25 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
                 Violation("delivery", "ask for fewer or smaller pictures, or for JPEG or WebP"),
             )
         return [await _image(image) for image in images]
+
+
+async def _scaled_down(
+    images: Sequence[Blob], capability: model_service_pb2.EditImageCapability
+) -> tuple[list[Blob], list[media_pb2.Warning]]:
+    """Make what is larger than the model takes small enough, and say so."""
+    scaled, warnings = [], []
+    for index, image in enumerate(images):
+        limits = {"max_bytes": capability.max_input_bytes, "max_pixels": capability.max_input_pixels}
+        if len(image.data) <= limits["max_bytes"] and image.width * image.height <= limits["max_pixels"]:
+            scaled.append(image)
+            continue
+        field = f"images[{index}]"
+        data = await asyncio.to_thread(shrunk, image.data, field=field, **limits)
+        facts = probed(data, field=field)
+        scaled.append(Blob(mime_type=facts.mime_type, data=data, width=facts.width, height=facts.height))
+        message = f"was scaled down from {image.width}x{image.height} to {facts.width}x{facts.height} pixels"
+        warnings.append(media_pb2.Warning(reason=media_pb2.WARNING_REASON_INPUT_REDUCED, field=field, message=message))
+    return scaled, warnings
 
 
 async def _image(blob: Blob) -> media_pb2.Image:

@@ -89,7 +89,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                 if (default := self._router.default(verb)) is not None and default[0] is entry
             ],
             models=len(entry.models),
-            ready=True,
+            ready=not entry.unready,
+            unready_reason=entry.unready,
         )
 
 

@@ -250,7 +250,7 @@ class EditImageRequest(_message.Message):
     """watermark has the provider put its visible mark on the picture. Unset means the provider's default."""
     scale_inputs_down: _builtins.bool
     """scale_inputs_down lets the service make inputs that are larger than the model takes smaller, and say so in a warning,
-    rather than refuse them.
+    rather than refuse them. It is not done together with a mask, which has to fit its picture.
     """
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[_media_pb2.MediaInput]:
