@@ -34,7 +34,9 @@ async def sandbox():
 
 
 def generate(prompt="A red fox", width=96, height=64, **fields):
-    return image_service_pb2.GenerateImageRequest(prompt=prompt, size=media_pb2.Size(width=width, height=height), **fields)
+    return image_service_pb2.GenerateImageRequest(
+        prompt=prompt, size=media_pb2.Size(width=width, height=height), **fields
+    )
 
 
 def edit(prompt="make it sepia", **fields):
@@ -139,7 +141,9 @@ async def test_metadata_is_left_behind_and_orientation_applied(sandbox):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     exif[ExifTags.Base.Artist] = "Somebody"
-    result = await sandbox.edit_image(edit("grayscale", format=media_pb2.IMAGE_FORMAT_JPEG), [blob(file_format="JPEG", exif=exif)], None, MODEL)
+    result = await sandbox.edit_image(
+        edit("grayscale", format=media_pb2.IMAGE_FORMAT_JPEG), [blob(file_format="JPEG", exif=exif)], None, MODEL
+    )
     assert (result.images[0].width, result.images[0].height) == (90, 120)
     assert b"Somebody" not in result.images[0].data
 
@@ -188,7 +192,9 @@ async def test_a_cancelled_call_frees_its_thread_and_makes_no_more_pictures():
 
 async def test_the_event_loop_runs_on_while_a_large_picture_is_edited(sandbox):
     large = blob(painted("x", (2048, 2048), 1))
-    call = asyncio.create_task(sandbox.edit_image(edit("watercolor, vignette, add a border, brighten"), [large], None, MODEL))
+    call = asyncio.create_task(
+        sandbox.edit_image(edit("watercolor, vignette, add a border, brighten"), [large], None, MODEL)
+    )
     worst, last = 0.0, time.perf_counter()
     while not call.done():
         await asyncio.sleep(0.002)
