@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "providers": ("pixvox.cli.catalogue:providers", "List the configured providers."),
     "health": ("pixvox.cli.catalogue:health", "Ask whether the service is up."),
     "smoke": ("pixvox.cli.smoke:smoke", "Try everything on a running service."),
+    "emulate": ("pixvox.cli.emulate:emulate", "Run an emulator of an upstream service."),
     "version": ("pixvox.cli.version:version", "Print the version."),
 }
 

@@ -15,6 +15,9 @@ from pixvox.cli.exits import ExitCode
 if TYPE_CHECKING:
     from pixvox.testing.dashscope import Behaviour, RequestRecord
 
+# Nobody asks this process for its records; a request can hold 30 MB of pictures.
+_KEPT = 10
+
 
 @click.group()
 def emulate() -> None:
@@ -40,7 +43,7 @@ def emulate() -> None:
     help="Between the audio chunks of a stream, each 100 ms long.",
 )
 @click.pass_context
-def dashscope(  # the parameters are the options
+def dashscope(
     context: click.Context,
     listen: str,
     api_keys: tuple[str, ...],
@@ -81,7 +84,13 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with DashScopeEmulator(
-        host=host, port=port, api_keys=api_keys, behaviour=behaviour, public_base=public_base, on_end=_log
+        host=host,
+        port=port,
+        api_keys=api_keys,
+        behaviour=behaviour,
+        public_base=public_base,
+        records_kept=_KEPT,
+        on_end=_log,
     ) as emulator:
         click.echo(f"HTTP       {emulator.http_base}")
         click.echo(f"WebSocket  {emulator.ws_base}")
