@@ -29,5 +29,17 @@ for absent in ("espeakng_loader", "grpc_tools", "pytest"):
     assert importlib.util.find_spec(absent) is None, f"{absent} is in the server install"
 print("imported", pixvox.__name__, "from the server install")
 PYTHON
-app/bin/pixvox --help >/dev/null
+# What is in the image serves, and passes the smoke list without speech.
+app/bin/pixvox serve --listen 127.0.0.1:0 --http 127.0.0.1:0 2>service.log &
+service=$!
+trap 'kill $service 2>/dev/null; rm -rf "$folder"' EXIT
+target=
+while [ -z "$target" ]; do
+    kill -0 $service
+    sleep 0.1
+    target=$(sed -n 's/.*"listen": "\([^"]*\)".*/\1/p' service.log)
+done
+app/bin/pixvox smoke --target "$target"
+kill $service
+wait $service
 echo "the steps of the Dockerfile work: $(du -sm app | cut -f1) MB installed"
