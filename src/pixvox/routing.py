@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span, Tracer
 
+    from pixvox.prices import PriceTable
     from pixvox.provider import (
         Blob,
         ImageEditor,
@@ -57,7 +58,9 @@ class Router:
     the default of the verb serves, which is the first model that has the verb unless the settings say otherwise.
     """
 
-    def __init__(self, entries: Sequence[Entry], defaults: Mapping[Verb, str], tracer: Tracer) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], defaults: Mapping[Verb, str], tracer: Tracer, prices: PriceTable
+    ) -> None:
         """Check the defaults.
 
         Raises:
@@ -65,6 +68,7 @@ class Router:
         """
         self.entries = tuple(entries)
         self._tracer = tracer
+        self._prices = prices
         self._defaults: dict[Verb, tuple[Entry, model_service_pb2.Model]] = {}
         for verb in VERB_NAMES:
             chosen = self._default(verb, defaults[verb]) if verb in defaults else self._first(verb, self.entries)
@@ -130,7 +134,7 @@ class Router:
             entry, chosen = self._defaults[verb]
         else:
             raise NoProviderError(f"No configured provider has a model for {verb}; configure one that has.")
-        return Target(entry, chosen, self._tracer)
+        return Target(entry, chosen, self._tracer, self._prices)
 
     def _of_provider(self, verb: Verb, provider: str, prefix: str) -> tuple[Entry, model_service_pb2.Model]:
         entry = self.entry(provider, prefix)
@@ -196,6 +200,7 @@ class Target:
     entry: Entry
     model: model_service_pb2.Model
     tracer: Tracer
+    prices: PriceTable
 
     async def generate_image(self, request: image_service_pb2.GenerateImageRequest) -> ImageResult:
         """Make pictures; see `pixvox.provider.ImageGenerator`."""
@@ -303,7 +308,8 @@ class Target:
         receipt.provider = self.entry.name
         receipt.model = receipt.model or self.model.id
         if not receipt.HasField("cost"):
-            receipt.cost.state = media_pb2.COST_STATE_UNPRICED
+            cost = self.prices.cost(self.entry.kind, receipt.region, receipt.model, receipt.usage)
+            receipt.cost.CopyFrom(cost)
         attempt = receipt.attempts.add(
             provider=receipt.provider, model=receipt.model, provider_request_id=receipt.provider_request_id
         )

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import grpc
 import structlog
 from grpc_channelz.v1 import channelz
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 import pixvox
-from pixvox import http, logs, processes, registry
+from pixvox import health, http, logs, processes, registry
 from pixvox.interceptors import CallInterceptor
+from pixvox.prices import PriceTable, PriceTableError
 from pixvox.reflection import add_reflection
 from pixvox.routing import Router
 from pixvox.services.images import ImageService
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Tracer
 
     from pixvox.settings import ServerSettings, Settings
 
@@ -125,12 +127,12 @@ async def running(settings: Settings, *, exporter: SpanExporter | None = None) -
         span_file = Path(settings.telemetry.span_file) if settings.telemetry.span_file else None
         telemetry = Telemetry(span_file=span_file, exporter=exporter)
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
-        upstream = _upstream(settings)
+        upstream = _upstream(settings, telemetry.tracer)
         stack.push_async_callback(upstream.aclose)
         entries = registry.build(settings.providers, upstream)
         for entry in entries:
             stack.push_async_callback(entry.provider.aclose)
-        router = Router(entries, settings.defaults, telemetry.tracer)
+        router = Router(entries, settings.defaults, telemetry.tracer, _prices(settings))
         calls = CallInterceptor(telemetry, settings.deadlines)
         server = grpc.aio.server(interceptors=[calls], options=_options(settings.server))
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(router, upstream, settings), server)
@@ -150,7 +152,7 @@ async def running(settings: Settings, *, exporter: SpanExporter | None = None) -
 
 async def _drain(
     server: grpc.aio.Server,
-    checks: health.aio.HealthServicer,
+    checks: health.HealthServicer,
     calls: CallInterceptor,
     serving: dict[str, bool],
     grace: float,
@@ -171,21 +173,27 @@ async def _drain(
     await server.stop(None)
 
 
-def _upstream(settings: Settings) -> Upstream:
+def _prices(settings: Settings) -> PriceTable:
     try:
-        return Upstream(allowed_hosts=settings.fetch.allowed_hosts, seconds=settings.fetch.seconds)
+        return PriceTable.load(Path(settings.prices.file) if settings.prices.file else None)
+    except PriceTableError as error:
+        raise SettingsError(f"prices.file: {error}") from error
+
+
+def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
+    try:
+        return Upstream(allowed_hosts=settings.fetch.allowed_hosts, seconds=settings.fetch.seconds, tracer=tracer)
     except ValueError as error:
         raise SettingsError(f"fetch.allowed_hosts: {error}") from error
 
 
-async def _health(server: grpc.aio.Server, entries: Sequence[registry.Entry]) -> health.aio.HealthServicer:
-    """Tell the health of the whole, of each service, and, as `providers/NAME`, of each provider."""
-    checks = health.aio.HealthServicer()
+async def _health(server: grpc.aio.Server, entries: Sequence[registry.Entry]) -> health.HealthServicer:
+    checks = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in SERVICES:
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await checks.set(name, health.SERVING)
     for entry in entries:
-        status = health_pb2.HealthCheckResponse.NOT_SERVING if entry.unready else health_pb2.HealthCheckResponse.SERVING
+        status = health.NOT_SERVING if entry.unready else health.SERVING
         await checks.set(f"providers/{entry.name}", status)
         if entry.unready:
             log.warning("provider is not ready", provider=entry.name, reason=entry.unready)

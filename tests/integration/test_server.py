@@ -105,6 +105,21 @@ async def test_health_is_told_for_the_service_as_a_whole_and_for_each_part(servi
     assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+async def test_a_watcher_of_health_learns_of_the_end_after_another_watcher_left():
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(server.running(settings_for_tests()))
+        async with stubs_of(service.target) as stubs:
+            health = health_pb2_grpc.HealthStub(stubs.channel)
+            stays, leaves = (health.Watch(health_pb2.HealthCheckRequest()) for _ in range(2))
+            assert (await stays.read()).status == (await leaves.read()).status == SERVING
+            leaves.cancel()
+            await asyncio.sleep(0.2)
+            ending = asyncio.create_task(stack.aclose())
+            async with asyncio.timeout(5):
+                assert (await stays.read()).status == NOT_SERVING
+            await ending
+
+
 async def test_the_side_port_tells_health_and_metrics(service, stubs):
     await stubs.images.GenerateImage(SMALL)
     assert await asyncio.to_thread(fetched, f"http://{service.http}/healthz") == (200, '{"status":"SERVING"}')

@@ -5,16 +5,41 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from opentelemetry.trace import NoOpTracer
+
 from pixvox.errors import ShuttingDownError
 from pixvox.upstream.addresses import AddressRules
+from pixvox.upstream.events import Event, EventStream
+from pixvox.upstream.origin import Origin
+from pixvox.upstream.polling import polled
+from pixvox.upstream.replay import AmbiguousError, ClosedError, RefusedError, Reply, Safety
+from pixvox.upstream.results import ExpiredError, Results
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from pixvox.upstream.downloads import Downloads, Resolver
+    from opentelemetry.trace import Tracer
 
-__all__ = ["Upstream"]
+    from pixvox.upstream.clients import Clients
+    from pixvox.upstream.downloads import Resolver
+    from pixvox.upstream.exchange import Connections
+    from pixvox.upstream.replay import Refusal
+
+__all__ = [
+    "AmbiguousError",
+    "ClosedError",
+    "Event",
+    "EventStream",
+    "ExpiredError",
+    "Origin",
+    "RefusedError",
+    "Reply",
+    "Results",
+    "Safety",
+    "Upstream",
+    "polled",
+]
 
 
 class Upstream:
@@ -24,8 +49,9 @@ class Upstream:
         allowed_hosts: Hosts that callers may name though they are not public: names or IP addresses, with or without
             ``:port``; for an operator's own stores.
         seconds: The time that one download may take, redirects included.
-        resolver: Finds the IP addresses of a host; unset means the system's.
+        resolver: Finds the IP addresses of the hosts that downloads and results are on; unset means the system's.
         tls: Whom to trust; unset means the system's authorities and the public ones.
+        tracer: Makes the spans of what is asked of vendors; unset means none.
 
     Raises:
         ValueError: An entry of `allowed_hosts` is no host.
@@ -38,13 +64,15 @@ class Upstream:
         seconds: float = 15.0,
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._rules = AddressRules(allowed_hosts)
         self._seconds = seconds
         self._resolver = resolver
         self._tls = tls
+        self._tracer = tracer or NoOpTracer()
         self._opening = asyncio.Lock()
-        self._downloads: Downloads | None = None
+        self._clients: Clients | None = None
         self._closed = False
 
     async def download(self, uri: str, *, field: str, max_bytes: int) -> bytes:
@@ -64,30 +92,74 @@ class Upstream:
             MediaTooLargeError: The file has more than `max_bytes`.
             ShuttingDownError: `aclose` was called.
         """
-        downloads = await self._opened_downloads()
+        downloads = (await self._opened()).downloads
         return await downloads.fetch(uri, field=field, max_bytes=max_bytes)
 
+    def origin(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        connect_seconds: float = 10.0,
+        read_seconds: float | None = None,
+        refusal: Refusal | None = None,
+        propagate: bool = False,
+    ) -> Origin:
+        """Return a vendor's base address with its credentials; see `Origin` for the arguments. Opens nothing yet.
+
+        Raises:
+            ValueError: `base_url` is no base address.
+        """
+        return Origin(
+            base_url,
+            headers=headers or {},
+            connect_seconds=connect_seconds,
+            read_seconds=read_seconds,
+            refusal=refusal,
+            propagate=propagate,
+            opened=self._connections,
+            tracer=self._tracer,
+        )
+
+    def results(self, hosts: Iterable[str], *, seconds: float = 60.0) -> Results:
+        """Return what fetches results from a vendor's hosts; see `Results` for the arguments. Opens nothing yet.
+
+        Raises:
+            ValueError: An entry of `hosts` is no host.
+        """
+        return Results(hosts, seconds=seconds, opened=self._guarded, tracer=self._tracer)
+
     async def aclose(self) -> None:
-        """Close all connections; downloads that are still running fail."""
+        """Close all connections; what is still running fails, but for sockets, which end with their blocks."""
         self._closed = True
-        if self._downloads is not None:
-            await self._downloads.aclose()
+        if self._clients is not None:
+            await self._clients.aclose()
 
-    async def _opened_downloads(self) -> Downloads:
-        async with self._opening:
-            if self._downloads is None and not self._closed:
-                # Takes some 200 ms, in which other calls go on.
-                client, tls = await asyncio.to_thread(_prepared, self._tls)
-                if not self._closed:
-                    self._downloads = client(self._rules, seconds=self._seconds, resolver=self._resolver, tls=tls)
-        if self._downloads is None or self._closed:
-            message = "The service is shutting down and downloads nothing more."
+    async def _connections(self) -> Connections:
+        return (await self._opened()).connections
+
+    async def _guarded(self, rules: AddressRules) -> Connections:
+        return (await self._opened()).guarded(rules)
+
+    async def _opened(self) -> Clients:
+        clients = self._clients or await self._open()
+        if clients is None or self._closed:
+            message = "The service is shutting down and asks nothing more of other hosts."
             raise ShuttingDownError(message)
-        return self._downloads
+        return clients
+
+    async def _open(self) -> Clients | None:
+        async with self._opening:
+            if self._clients is None and not self._closed:
+                # Takes some 200 ms, in which other calls go on.
+                clients, tls = await asyncio.to_thread(_prepared, self._tls)
+                if not self._closed:
+                    self._clients = clients(self._rules, seconds=self._seconds, resolver=self._resolver, tls=tls)
+            return self._clients
 
 
-def _prepared(tls: ssl.SSLContext | None) -> tuple[type[Downloads], ssl.SSLContext]:
+def _prepared(tls: ssl.SSLContext | None) -> tuple[type[Clients], ssl.SSLContext]:
     # A service whose callers send bytes starts sooner and stays smaller without the HTTP client.
-    from pixvox.upstream.downloads import Downloads, public_tls  # noqa: PLC0415
+    from pixvox.upstream.clients import prepared  # noqa: PLC0415
 
-    return Downloads, tls or public_tls()
+    return prepared(tls)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAX_URI_CHARACTERS = 2048
+MAX_REDIRECTS = 3
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _ALLOWED = f"an http or https address of a public host, without credentials, of at most {MAX_URI_CHARACTERS} characters"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -108,7 +110,7 @@ class AddressRules:
     """
 
     def __init__(self, allowed_hosts: Iterable[str] = ()) -> None:
-        self._allowed_hosts = frozenset(_allowed_host(entry) for entry in allowed_hosts)
+        self._allowed_hosts = frozenset(host_and_port(entry) for entry in allowed_hosts)
 
     def check(self, address: Address, *, field: str) -> None:
         """Refuse an address whose host shows that it is not public; a name's IP addresses are checked when it is resolved.
@@ -169,6 +171,23 @@ def is_public(ip: IPv4Address | IPv6Address) -> bool:
     if ip in _NAT64:
         return is_public(IPv4Address(int(ip) & 0xFFFF_FFFF))
     return ip in _PUBLIC_IPV6 and not any(ip in network for network in _PRIVATE_IPV6)
+
+
+def host_and_port(entry: str) -> tuple[str, int | None]:
+    """Take apart a host that an operator wrote: a name or an IP address, with or without ``:port``.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        return _authority(f"[{entry}]" if entry.count(":") > 1 and "[" not in entry else entry)
+    except _MalformedError as error:
+        message = f"{entry!r} in the allowed hosts {error}"
+        raise ValueError(message) from error
+
+
+class NotPublicError(Exception):
+    """A host's name leads to something not public. No `OSError`, which aiohttp would take for a failed lookup."""
 
 
 class _MalformedError(ValueError):
@@ -236,14 +255,6 @@ def _in_ascii(name: str) -> str:
         return idna.encode(name, uts46=True).decode()
     except idna.IDNAError as error:
         raise _MalformedError("has a host that is no internationalised name") from error
-
-
-def _allowed_host(entry: str) -> tuple[str, int | None]:
-    try:
-        return _authority(f"[{entry}]" if entry.count(":") > 1 and "[" not in entry else entry)
-    except _MalformedError as error:
-        message = f"{entry!r} in the allowed hosts {error}"
-        raise ValueError(message) from error
 
 
 def _seems_public(host: str) -> bool:

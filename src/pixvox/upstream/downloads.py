@@ -17,14 +17,21 @@ from yarl import URL
 
 from pixvox import __version__
 from pixvox.errors import MediaFetchError, MediaTooLargeError, Violation
-from pixvox.upstream.addresses import Address, AddressRules, is_public, not_public, parsed, redirected
+from pixvox.upstream.addresses import (
+    MAX_REDIRECTS,
+    REDIRECTS,
+    Address,
+    AddressRules,
+    NotPublicError,
+    is_public,
+    not_public,
+    parsed,
+    redirected,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MAX_REDIRECTS = 3
-
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHUNK_BYTES = 16 * 1024
 # zlib's sign for "gzip or zlib, see for yourself".
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -60,7 +67,7 @@ class Downloads:
         self._rules = rules
         self._seconds = seconds
         connector = aiohttp.TCPConnector(
-            resolver=_PublicAddresses(rules, resolver or _SystemResolver()),
+            resolver=PublicAddresses(rules, resolver),
             # A name is resolved, and what it resolves to is checked, for each connection; a connection serves once.
             use_dns_cache=False,
             force_close=True,
@@ -95,7 +102,7 @@ class Downloads:
             self._rules.check(address, field=field)
             with _translated(address, field):
                 async with self._session.get(URL(address.uri, encoded=True), allow_redirects=False) as response:
-                    if response.status not in _REDIRECTS:
+                    if response.status not in REDIRECTS:
                         return await _media(response, address, field, max_bytes)
                     location = response.headers.get("Location")
             if location is None:
@@ -112,19 +119,15 @@ def public_tls() -> ssl.SSLContext:
     return tls
 
 
-class _NotPublicError(Exception):
-    """A host's name leads to something not public. No `OSError`, which aiohttp would take for a failed lookup."""
-
-
-class _PublicAddresses(AbstractResolver):
+class PublicAddresses(AbstractResolver):
     """Resolves names for aiohttp, which connects to nothing but what this returns.
 
     Addresses of hosts that are IP addresses themselves do not come by here.
     """
 
-    def __init__(self, rules: AddressRules, resolver: Resolver) -> None:
+    def __init__(self, rules: AddressRules, resolver: Resolver | None) -> None:
         self._rules = rules
-        self._resolver = resolver
+        self._resolver = resolver or _SystemResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -132,7 +135,7 @@ class _PublicAddresses(AbstractResolver):
         """Return the IP addresses of a host; one that is not public spoils all."""
         ips = [ip_address(text) for text in await self._resolver.resolve(host)]
         if not self._rules.is_allowed(host, port) and not all(is_public(ip) for ip in ips):
-            raise _NotPublicError
+            raise NotPublicError
         if not ips:
             raise OSError(None, "the host has no address")
         return [
@@ -220,7 +223,7 @@ def _translated(address: Address, field: str) -> Iterator[None]:
     """Turn what aiohttp, the resolver and the decompression raise into our own errors."""
     try:
         yield
-    except _NotPublicError as error:
+    except NotPublicError as error:
         raise not_public(address, field=field) from error
     except zlib.error as error:
         raise _failed(address, "gave a file whose compression is damaged", field) from error
