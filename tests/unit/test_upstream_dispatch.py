@@ -12,8 +12,8 @@ import traceback
 import pytest
 import trustme
 
-from pixvox.errors import ProviderUnavailableError
-from pixvox.upstream import AmbiguousError, Safety, replay
+from pixvox.errors import OutcomeUnknownError, ProviderUnavailableError
+from pixvox.upstream import Safety, replay
 from raw_vendor import (
     CREDENTIALS,
     KEY,
@@ -148,7 +148,7 @@ AMBIGUOUS = {
 async def test_a_billable_call_that_the_vendor_has_seen_is_not_sent_again(upstream, waits, what):
     async with vendor(AMBIGUOUS[what]) as one:
         origin = upstream.origin(one.url, headers=CREDENTIALS, read_seconds=0.2)
-        with pytest.raises(AmbiguousError) as caught:
+        with pytest.raises(OutcomeUnknownError) as caught:
             await post(origin)
     assert caught.value.metadata == {"replay": "ambiguous"}
     assert len(one.requests) == 1
@@ -175,7 +175,7 @@ async def test_a_billable_call_over_a_used_connection_is_sent_once_whatever_its_
     async with vendor(reply(), then_close()) as one:
         origin = upstream.origin(one.url)
         await get(origin)
-        with pytest.raises(AmbiguousError):
+        with pytest.raises(OutcomeUnknownError):
             await origin.call(method, "/x", safety=Safety.BILLABLE, operation="test")
     assert [request.connection for request in one.requests] == [1, 1]
 
@@ -189,7 +189,7 @@ async def test_a_free_call_survives_two_losses(upstream, waits):
 
 async def test_a_lost_poll_says_that_the_work_may_be_billed(upstream, waits):
     async with vendor(then_close()) as one:
-        with pytest.raises(AmbiguousError, match="accepted") as caught:
+        with pytest.raises(OutcomeUnknownError, match="accepted") as caught:
             await get(upstream.origin(one.url), safety=Safety.FOLLOW_UP)
     assert caught.value.metadata == {"replay": "accepted"}
     assert (len(one.requests), len(waits)) == (3, 2)

@@ -9,8 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixvox.errors import ProviderDisconnectedError, ProviderInternalError, ProviderUnavailableError
-from pixvox.upstream import AmbiguousError, RefusedError, replay
+from pixvox.errors import (
+    OutcomeUnknownError,
+    ProviderDisconnectedError,
+    ProviderInternalError,
+    ProviderUnavailableError,
+)
+from pixvox.upstream import RefusedError, replay
 from pixvox.upstream.events import Event, EventParser, OversizeError
 from raw_vendor import CREDENTIALS, KEY, opened, reply, then_close, then_reset, then_silence, vendor
 
@@ -185,7 +190,7 @@ async def test_a_stream_that_breaks_off_is_told_from_one_that_ended_and_is_not_a
 
 async def test_a_stream_lost_before_its_head_is_ambiguous(upstream):
     async with vendor(then_close()) as one:
-        with pytest.raises(AmbiguousError):
+        with pytest.raises(OutcomeUnknownError):
             async with stream_of(upstream.origin(one.url)):
                 pass
     assert len(one.requests) == 1

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from pixvox import __version__
-from pixvox.errors import ProviderInternalError, ShuttingDownError
-from pixvox.upstream import AmbiguousError, Safety, Upstream, replay
+from pixvox.errors import OutcomeUnknownError, ProviderInternalError, ShuttingDownError
+from pixvox.upstream import Safety, Upstream, replay
 from raw_vendor import (
     CREDENTIALS,
     KEY,
@@ -233,7 +233,7 @@ async def test_closing_ends_what_runs_and_refuses_what_comes(upstream):
         call = asyncio.create_task(post(origin))
         await one.reached.wait()
         await upstream.aclose()
-        with pytest.raises(AmbiguousError):
+        with pytest.raises(OutcomeUnknownError):
             await call
         with pytest.raises(ShuttingDownError):
             await post(origin)
@@ -244,7 +244,7 @@ async def test_credentials_are_in_no_log_and_no_repr(upstream, caplog):
     caplog.set_level(logging.DEBUG)
     async with vendor(then_close()) as one:
         origin = upstream.origin(f"{one.url}/", headers=CREDENTIALS)
-        with pytest.raises(AmbiguousError):
+        with pytest.raises(OutcomeUnknownError):
             await post(origin)
     assert repr(origin) == f"Origin({one.url})"
     assert KEY not in caplog.text

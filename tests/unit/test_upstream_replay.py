@@ -8,9 +8,9 @@ from email.utils import format_datetime
 import grpc
 import pytest
 
-from pixvox.errors import ProviderUnavailableError
+from pixvox.errors import OutcomeUnknownError, ProviderUnavailableError
 from pixvox.upstream import replay
-from pixvox.upstream.replay import AmbiguousError, LostError, Replay, Reply, Safety, repeated
+from pixvox.upstream.replay import LostError, Replay, Reply, Safety, repeated
 
 OK = Reply(200, {}, b"")
 BUSY = Reply(503, {}, b"")
@@ -65,7 +65,7 @@ async def test_a_billable_call_that_was_never_dispatched_says_so_after_three_att
 
 async def test_a_billable_call_that_may_have_been_done_is_never_sent_again(waits):
     sender = Sender(lost(Replay.AMBIGUOUS), OK)
-    with pytest.raises(AmbiguousError, match=r"image generation.*billed") as caught:
+    with pytest.raises(OutcomeUnknownError, match=r"image generation.*billed") as caught:
         await repeated(sender, safety=Safety.BILLABLE, operation="image generation")
     assert caught.value.metadata == {"replay": "ambiguous"}
     assert caught.value.code is grpc.StatusCode.UNKNOWN
@@ -76,7 +76,7 @@ async def test_a_billable_call_that_may_have_been_done_is_never_sent_again(waits
 @pytest.mark.usefixtures("waits")
 async def test_a_loss_after_one_that_was_not_dispatched_counts_as_what_it_is():
     sender = Sender(lost(), lost(Replay.AMBIGUOUS), OK)
-    with pytest.raises(AmbiguousError):
+    with pytest.raises(OutcomeUnknownError):
         await repeated(sender, safety=Safety.BILLABLE, operation="test")
     assert sender.numbers == [0, 1]
 
@@ -84,7 +84,7 @@ async def test_a_loss_after_one_that_was_not_dispatched_counts_as_what_it_is():
 @pytest.mark.usefixtures("waits")
 @pytest.mark.parametrize(
     ("safety", "error_class", "metadata"),
-    [(Safety.FREE, ProviderUnavailableError, {}), (Safety.FOLLOW_UP, AmbiguousError, {"replay": "accepted"})],
+    [(Safety.FREE, ProviderUnavailableError, {}), (Safety.FOLLOW_UP, OutcomeUnknownError, {"replay": "accepted"})],
 )
 async def test_losing_a_question_about_accepted_work_does_not_look_as_if_nothing_had_been_done(
     safety, error_class, metadata

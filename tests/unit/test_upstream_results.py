@@ -9,8 +9,8 @@ import traceback
 import pytest
 
 from pixvox import telemetry
-from pixvox.errors import ProviderDisconnectedError, ProviderInternalError, ShuttingDownError
-from pixvox.upstream import AmbiguousError, ExpiredError, Upstream, replay
+from pixvox.errors import OutcomeUnknownError, ProviderDisconnectedError, ProviderInternalError, ShuttingDownError
+from pixvox.upstream import ExpiredError, Upstream, replay
 from raw_vendor import CREDENTIALS, Spans, dripped, opened, reply, then_close, then_reset, then_silence, vendor
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 300
@@ -92,7 +92,7 @@ async def test_a_passing_failure_is_tried_again(upstream, answer):
 @pytest.mark.parametrize("answer", [reply(b"", 503), then_close(), then_silence(reply(PICTURE)[:-1])])
 async def test_what_stays_away_was_made_and_may_be_billed(upstream, answer):
     async with vendor(answer) as one:
-        with pytest.raises(AmbiguousError) as caught:
+        with pytest.raises(OutcomeUnknownError) as caught:
             await upstream.results([at(one)], seconds=0.2).fetch(uri(one), max_bytes=MAX_BYTES)
     assert caught.value.metadata == {"replay": "accepted"}
     assert SIGNATURE not in "".join(traceback.format_exception(caught.value))
@@ -127,7 +127,7 @@ async def test_a_result_that_is_too_large_is_left(upstream):
 async def test_a_result_that_drips_has_a_limit_of_time(upstream):
     async with vendor(dripped(reply(PICTURE), 0.02)) as one:
         results = upstream.results([at(one)], seconds=0.2)
-        with pytest.raises(AmbiguousError, match=r"within 0\.2 seconds"):
+        with pytest.raises(OutcomeUnknownError, match=r"within 0\.2 seconds"):
             await results.fetch(uri(one), max_bytes=MAX_BYTES)
         await asyncio.wait_for(one.left.wait(), 1)
 
@@ -183,7 +183,7 @@ async def test_an_address_elsewhere_is_not_visited(address):
 async def test_a_host_below_an_allowed_one_is_asked_over_tls(scheme, host, entry):
     spans, names = Spans(), Names()
     async with opened(resolver=names, tracer=spans.tracer) as upstream:
-        with pytest.raises(AmbiguousError):
+        with pytest.raises(OutcomeUnknownError):
             await upstream.results([entry]).fetch(f"{scheme}://{host}/a.wav?Signature=s", max_bytes=MAX_BYTES)
     assert names.asked == [host.lower()] * 3
     assert spans.values(telemetry.URL_FULL) == [f"https://{host.lower()}/a.wav"] * 3

@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 
 from pixvox import telemetry
-from pixvox.errors import ProviderDisconnectedError, ProviderUnavailableError
-from pixvox.upstream import AmbiguousError, Safety, replay
+from pixvox.errors import OutcomeUnknownError, ProviderDisconnectedError, ProviderUnavailableError
+from pixvox.upstream import Safety, replay
 from raw_vendor import CREDENTIALS, KEY, Spans, dripped, opened, reply, then_close, then_silence, vendor
 
 BODY = b'{"prompt":"a secret"}'
@@ -113,7 +113,7 @@ async def test_a_status_from_400_on_is_an_error(upstream, spans, status, error):
 
 async def test_a_body_that_is_cut_off_has_status_and_size_of_what_came(upstream, spans):
     async with vendor(then_close(reply(b"x" * 100)[:-40])) as one:
-        with pytest.raises(AmbiguousError):
+        with pytest.raises(OutcomeUnknownError):
             await post(upstream.origin(one.url))
     assert spans.values(telemetry.HTTP_RESPONSE_STATUS_CODE) == [200]
     assert spans.values(telemetry.PIXVOX_REPLAY_CLASS) == ["ambiguous"]

@@ -12,7 +12,7 @@ from pixvox.upstream.addresses import AddressRules
 from pixvox.upstream.events import Event, EventStream
 from pixvox.upstream.origin import Origin
 from pixvox.upstream.polling import polled
-from pixvox.upstream.replay import AmbiguousError, ClosedError, RefusedError, Reply, Safety
+from pixvox.upstream.replay import ClosedError, RefusedError, Reply, Safety
 from pixvox.upstream.results import ExpiredError, Results
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pixvox.upstream.replay import Refusal
 
 __all__ = [
-    "AmbiguousError",
     "ClosedError",
     "Event",
     "EventStream",

@@ -115,7 +115,7 @@ class Origin:
 
         Raises:
             ProviderUnavailableError: Nothing was dispatched; or the call is `Safety.FREE`.
-            AmbiguousError: The request was dispatched, and there is no whole reply.
+            OutcomeUnknownError: The request was dispatched, and there is no whole reply.
             ProviderInternalError: The reply has more than 64 MiB.
             ShuttingDownError: The `Upstream` is closed.
         """

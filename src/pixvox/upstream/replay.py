@@ -91,10 +91,6 @@ class Reply:
         return min(max(0.0, seconds), _DAY_SECONDS)
 
 
-class AmbiguousError(OutcomeUnknownError):
-    """The provider may have done the work and billed it; the metadata's ``replay`` says how far the call came."""
-
-
 class RefusedError(ProviderError):
     """The vendor gave an ordinary reply where a stream or a socket was asked for; a provider says what it means.
 
@@ -161,7 +157,7 @@ async def repeated(
 
     Raises:
         ProviderUnavailableError: No attempt was dispatched; or the call is `FREE`.
-        AmbiguousError: An attempt was lost after its dispatch; with ``replay`` in the metadata.
+        OutcomeUnknownError: An attempt was lost after its dispatch; with ``replay`` in the metadata.
     """
     for number in range(MAX_ATTEMPTS):
         last = number == MAX_ATTEMPTS - 1
@@ -192,13 +188,13 @@ def _translated(error: LostError, safety: Safety, operation: str) -> PixvoxError
     if safety is Safety.FREE:
         return ProviderUnavailableError(f"The provider {error.what}.")
     if safety is Safety.FOLLOW_UP:
-        return AmbiguousError(
+        return OutcomeUnknownError(
             f"The provider {error.what} during {operation}. The work was accepted and may be billed.",
             metadata={"replay": Replay.ACCEPTED.value},
         )
     if error.replay is Replay.NOT_DISPATCHED:
         return ProviderUnavailableError(f"The provider {error.what}.", metadata={"replay": error.replay.value})
-    return AmbiguousError(
+    return OutcomeUnknownError(
         f"The provider {error.what} during {operation}. The work may have been done and billed, so it was not repeated.",
         metadata={"replay": Replay.AMBIGUOUS.value},
     )

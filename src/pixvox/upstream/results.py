@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pixvox import __version__
-from pixvox.errors import ProviderDisconnectedError, ProviderInternalError, UriNotAllowedError
+from pixvox.errors import OutcomeUnknownError, ProviderDisconnectedError, ProviderInternalError, UriNotAllowedError
 from pixvox.upstream.addresses import (
     MAX_REDIRECTS,
     REDIRECTS,
@@ -19,7 +19,7 @@ from pixvox.upstream.addresses import (
     redirected,
 )
 from pixvox.upstream.attempts import Outgoing, attempted
-from pixvox.upstream.replay import PASSING, AmbiguousError, LostError, Replay, Reply, Safety, repeated
+from pixvox.upstream.replay import PASSING, LostError, Replay, Reply, Safety, repeated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -86,7 +86,7 @@ class Results:
 
         Raises:
             ExpiredError: The host has it no longer.
-            AmbiguousError: It could not be had, though tried up to three times.
+            OutcomeUnknownError: It could not be had, though tried up to three times.
             ProviderInternalError: The address is not one to visit, the file has more than `max_bytes`, or the host answered
                 with something that is no file.
         """
@@ -241,9 +241,9 @@ def _internal(what: str) -> ProviderInternalError:
     return ProviderInternalError(f"The provider's result {what}.", metadata=dict(_ACCEPTED))
 
 
-def _missing(reply: Reply) -> ProviderInternalError | AmbiguousError:
+def _missing(reply: Reply) -> ProviderInternalError | OutcomeUnknownError:
     what = f"The provider's result could not be downloaded: its host answered with status {reply.status}."
     if reply.status in _GONE:
         return ExpiredError(what, metadata=dict(_ACCEPTED))
-    kind = AmbiguousError if reply.status in PASSING else ProviderInternalError
+    kind = OutcomeUnknownError if reply.status in PASSING else ProviderInternalError
     return kind(what, metadata=dict(_ACCEPTED))
