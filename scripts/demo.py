@@ -63,11 +63,12 @@ def served(spans: Path) -> Iterator[str]:
     step("Start the service on its embedded default")
     log = OUTPUT / "service.log"
     started = time.monotonic()
+    database = {"PIXVOX_DATABASE_URL": f"sqlite+aiosqlite:///{OUTPUT}/voices.db"}
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "pixvox.cli", "serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"],
             stderr=file,
-            env={**os.environ, "PIXVOX_SPAN_FILE": str(spans), "PIXVOX_LOG_FORMAT": "json"},
+            env={**os.environ, "PIXVOX_SPAN_FILE": str(spans), "PIXVOX_LOG_FORMAT": "json", **database},
         )
     try:
         serving = wait_for(process, log)

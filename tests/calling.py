@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import io
+import uuid
 from typing import TYPE_CHECKING
 
 import grpc
@@ -17,11 +18,17 @@ from pixvox.v1 import image_service_pb2_grpc, model_service_pb2_grpc, speech_ser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+
+# The folder of the services' databases, which the session fills in.
+databases: list[Path] = []
 
 
 def settings_for_tests(**overrides: object) -> settings.Settings:
     """Settings on free ports, untouched by the machine's environment."""
     dotted = {"server.listen": "127.0.0.1:0", "server.http": "127.0.0.1:0", "server.grace_seconds": 5.0}
+    dotted["database.url"] = f"sqlite+aiosqlite:///{databases[0]}/{uuid.uuid4().hex}.db"
     dotted |= {name.replace("__", "."): value for name, value in overrides.items()}
     return settings.load(environment={}, overrides=dotted)
 

@@ -6,11 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from calling import Stubs, settings_for_tests, stubs_of
+from calling import Stubs, databases, settings_for_tests, stubs_of
 from pixvox import server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+@pytest.fixture(autouse=True, scope="session")
+def folder_of_databases(tmp_path_factory: pytest.TempPathFactory) -> None:
+    databases.append(tmp_path_factory.mktemp("databases"))
 
 
 @pytest.fixture

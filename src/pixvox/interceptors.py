@@ -269,6 +269,8 @@ def _default_deadline(method: str, deadlines: DeadlineSettings) -> float:
         "EditImage": deadlines.edit_image,
         "StreamSpeech": deadlines.stream_speech,
         "SynthesizeSpeech": deadlines.synthesize_speech,
+        "CloneVoice": deadlines.make_voice,
+        "DesignVoice": deadlines.make_voice,
     }
     return own.get(name, deadlines.read)
 

@@ -23,6 +23,7 @@ from grpc_health.v1 import health_pb2_grpc
 
 import pixvox
 from pixvox import health, http, logs, processes, registry
+from pixvox.database import Database
 from pixvox.interceptors import CallInterceptor
 from pixvox.prices import PriceTable, PriceTableError
 from pixvox.reflection import add_reflection
@@ -30,10 +31,17 @@ from pixvox.routing import Router
 from pixvox.services.images import ImageService
 from pixvox.services.models import ModelService
 from pixvox.services.speech import SpeechService
+from pixvox.services.voices import VoiceService
 from pixvox.settings import SettingsError, address
 from pixvox.telemetry import Telemetry
 from pixvox.upstream import Upstream
-from pixvox.v1 import image_service_pb2_grpc, model_service_pb2_grpc, speech_service_pb2_grpc
+from pixvox.v1 import (
+    image_service_pb2_grpc,
+    model_service_pb2_grpc,
+    speech_service_pb2_grpc,
+    voice_service_pb2_grpc,
+)
+from pixvox.voices import VoiceStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -45,7 +53,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pixvox.server")
 
-SERVICES = ("pixvox.v1.ImageService", "pixvox.v1.SpeechService", "pixvox.v1.ModelService")
+SERVICES = ("pixvox.v1.ImageService", "pixvox.v1.SpeechService", "pixvox.v1.VoiceService", "pixvox.v1.ModelService")
 # After the cut at the end of the grace period, calls get this long to send their last status.
 CUT_SECONDS = 2.0
 
@@ -133,10 +141,16 @@ async def running(settings: Settings, *, exporter: SpanExporter | None = None) -
         for entry in entries:
             stack.push_async_callback(entry.provider.aclose)
         router = Router(entries, settings.defaults, telemetry.tracer, _prices(settings))
+        database = await Database.open(settings.database.url)
+        stack.push_async_callback(database.aclose)
+        voices = VoiceStore(database)
         calls = CallInterceptor(telemetry, settings.deadlines)
         server = grpc.aio.server(interceptors=[calls], options=_options(settings.server))
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(router, upstream, settings), server)
-        speech_service_pb2_grpc.add_SpeechServiceServicer_to_server(SpeechService(router, settings), server)
+        speech_service_pb2_grpc.add_SpeechServiceServicer_to_server(SpeechService(router, voices, settings), server)
+        voice_service_pb2_grpc.add_VoiceServiceServicer_to_server(
+            VoiceService(router, upstream, voices, settings), server
+        )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(router), server)
         checks = await _health(server, entries)
         if settings.server.reflection:

@@ -88,6 +88,7 @@ class DeadlineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     edit_image: float = 300.0
     stream_speech: float = 900.0
     synthesize_speech: float = 300.0
+    make_voice: float = 180.0
     read: float = 10.0
     longest: float = 3600.0
 

@@ -231,7 +231,10 @@ async def test_without_the_espeak_wheel_speech_is_not_among_the_capabilities(tmp
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        target = json.loads(await process.stderr.readline())["listen"]
+        started = {}
+        while started.get("event") != "serving":
+            started = json.loads(await process.stderr.readline())
+        target = started["listen"]
         async with stubs_of(target) as stubs:
             models = (await stubs.models.ListModels(model_service_pb2.ListModelsRequest())).models
             with pytest.raises(grpc.RpcError) as raised:

@@ -17,6 +17,7 @@ from pixvox.errors import (
 )
 from pixvox.media.audio import StreamEncoder, encoded_whole, mime_type_of, preload
 from pixvox.v1 import media_pb2, speech_service_pb2, speech_service_pb2_grpc
+from pixvox.voices import resolved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pixvox.provider import SpeechEvent, SpeechInput, SpeechStream
     from pixvox.routing import Router, Target
     from pixvox.settings import Settings
+    from pixvox.voices import VoiceStore
 
 BYTES_PER_SAMPLE = 2
 ANSWER_MARGIN = 64 * 1024
@@ -35,8 +37,9 @@ CONFIG_FIRST = "The first message of the stream has to be config."
 class SpeechService(speech_service_pb2_grpc.SpeechServiceServicer):
     """Routes speech calls and encodes their audio."""
 
-    def __init__(self, router: Router, settings: Settings) -> None:
+    def __init__(self, router: Router, voices: VoiceStore, settings: Settings) -> None:
         self._router = router
+        self._voices = voices
         self._settings = settings
 
     async def StreamSpeech(
@@ -45,31 +48,32 @@ class SpeechService(speech_service_pb2_grpc.SpeechServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> None:
         """Speak text while it arrives; see the proto for the order of messages."""
-        config = await _config(requests)
-        target = self._router.stream_speech(config)
+        asked = await _config(requests)
+        config, target = await resolved(asked, self._voices, self._router)
         async with (
             aclosing(_text(requests, target)) as text,
             target.stream_speech(config, text) as (stream, events),
         ):
-            await _Answer(context, target, stream, config).send(events)
+            await _Answer(context, target, stream, asked).send(events)
 
     async def SynthesizeSpeech(
         self, request: speech_service_pb2.SynthesizeSpeechRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> speech_service_pb2.SynthesizeSpeechResponse:
         """Speak a whole text into one finished piece of audio."""
-        target = self._router.stream_speech(request.config)
+        config, target = await resolved(request.config, self._voices, self._router)
         if not request.text.strip():
             raise InvalidRequestError("There is no text to speak.", Violation("text", "is empty"))
         limits.check_text_length(len(request.text), target.model)
-        async with aclosing(_single(request.text)) as text, target.stream_speech(request.config, text) as opened:
-            stream, events = opened
-            return await self._collected(stream, events, _resolved(request.config, stream))
+        async with aclosing(_single(request.text)) as text, target.stream_speech(config, text) as (stream, events):
+            answer = await self._collected(stream, events, _resolved(config, stream))
+        answer.voice = request.config.voice or stream.voice
+        return answer
 
     async def _collected(
         self, stream: SpeechStream, events: AsyncIterator[SpeechEvent], audio_format: media_pb2.AudioFormat
     ) -> speech_service_pb2.SynthesizeSpeechResponse:
         pcm = bytearray()
-        answer = speech_service_pb2.SynthesizeSpeechResponse(format=audio_format, voice=stream.voice)
+        answer = speech_service_pb2.SynthesizeSpeechResponse(format=audio_format)
         async for event in events:
             if isinstance(event, bytes):
                 pcm += event
@@ -104,6 +108,7 @@ class _Answer:
         self._context = context
         self._target = target
         self._stream = stream
+        self._voice = config.voice or stream.voice
         self._format = _resolved(config, stream)
         self._encoder = StreamEncoder(stream.sample_rate_hertz, self._format)
         self._digest = hashlib.sha256()
@@ -137,7 +142,7 @@ class _Answer:
             provider=self._target.entry.name,
             region=self._stream.region,
             model=self._target.model.id,
-            voice=self._stream.voice,
+            voice=self._voice,
             format=self._format,
         )
 

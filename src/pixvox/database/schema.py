@@ -1,0 +1,74 @@
+"""The tables of the database, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+
+class UtcTime(sa.TypeDecorator[datetime.datetime]):
+    """A point in time, aware of its zone in Python. SQLite keeps it in UTC without saying so."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Return what is kept."""
+        if value is None:
+            return None
+        value = value.astimezone(datetime.UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime.datetime | None, dialect: Dialect) -> datetime.datetime | None:
+        """Return what was kept."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=datetime.UTC) if dialect.name == "sqlite" else value.astimezone(datetime.UTC)
+
+
+JSON_OBJECT = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# The catalogue of made voices. A row is there before its provider is asked, so that no voice is made without a trace.
+VOICES = sa.Table(
+    "voices",
+    METADATA,
+    # "voices/" and a unique id, as in pixvox.v1.Voice.
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    # making and lost are known to nobody but the service: a provider may be at work, or may have been.
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("display_name", sa.Text, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("region", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    # NULL until the provider has told it.
+    sa.Column("provider_voice_id", sa.Text),
+    sa.Column("provider_request_id", sa.Text, nullable=False),
+    sa.Column("language_code", sa.Text, nullable=False),
+    sa.Column("description", sa.Text, nullable=False),
+    # The messages Consent and Receipt in the JSON of protobuf.
+    sa.Column("consent", JSON_OBJECT),
+    sa.Column("labels", JSON_OBJECT, nullable=False),
+    sa.Column("receipt", JSON_OBJECT, nullable=False),
+    sa.Column("create_time", UtcTime, nullable=False),
+    sa.Column("delete_time", UtcTime),
+    sa.CheckConstraint("state IN ('making', 'active', 'deleted', 'purged', 'lost')", name="state"),
+    sa.CheckConstraint("kind IN ('cloned', 'designed')", name="kind"),
+    sa.UniqueConstraint("provider", "provider_voice_id"),
+    sa.Index(None, "create_time", "id"),
+)

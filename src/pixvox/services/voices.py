@@ -1,0 +1,247 @@
+"""VoiceService: making voices, and the catalogue of them."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from pixvox import telemetry, voice_limits
+from pixvox.errors import (
+    InvalidRequestError,
+    ProviderNotFoundError,
+    UnsupportedError,
+    Violation,
+    VoiceDeletedError,
+    VoiceNotFoundError,
+    VoiceProviderMismatchError,
+)
+from pixvox.media.audio import SAMPLE_RATES_HERTZ, encoded_whole, mime_type_of
+from pixvox.media.recordings import RecordingRules, checked_recording
+from pixvox.provider import Recording, VoiceDeleter
+from pixvox.services import voice_pages
+from pixvox.services.voice_makings import VoiceMakings
+from pixvox.v1 import media_pb2, voice_service_pb2, voice_service_pb2_grpc
+from pixvox.voices import ID_PREFIX, new_voice_id
+
+if TYPE_CHECKING:
+    import grpc
+
+    from pixvox.provider import MadeVoice
+    from pixvox.routing import Router, Target
+    from pixvox.settings import Settings
+    from pixvox.upstream import Upstream
+    from pixvox.v1 import model_service_pb2
+    from pixvox.v1.voice_service_pb2 import Voice
+    from pixvox.voices import VoiceStore
+
+    Making = voice_service_pb2.CloneVoiceRequest | voice_service_pb2.DesignVoiceRequest
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+BYTES_PER_SAMPLE = 2
+
+
+class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
+    """Checks recordings and descriptions, has voices made, and serves the catalogue.
+
+    Args:
+        router: Finds who makes a voice, and knows the voices that come with models.
+        upstream: Downloads recordings that are named by address.
+        store: The catalogue.
+        settings: For the largest inputs.
+        makings: Instead of the service's own, for tests.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        upstream: Upstream,
+        store: VoiceStore,
+        settings: Settings,
+        *,
+        makings: VoiceMakings | None = None,
+    ) -> None:
+        self._router = router
+        self._upstream = upstream
+        self._store = store
+        self._settings = settings
+        self._makings = makings or VoiceMakings(store, router)
+
+    async def CloneVoice(
+        self, request: voice_service_pb2.CloneVoiceRequest, context: Context
+    ) -> voice_service_pb2.CloneVoiceResponse:
+        """Make a voice from a recording."""
+        target = self._router.clone_voice(request)
+        voice_limits.check_clone_voice(request, target.model)
+        recording, warnings = await self._recording(request.audio, target.model.clone_voice)
+        voice = _draft(request, target, voice_service_pb2.VOICE_KIND_CLONED)
+        voice.consent.CopyFrom(request.consent)
+        self._makings.settle()
+        voice, made = await self._makings.made(voice, target.entry, lambda: target.clone_voice(request, recording))
+        return voice_service_pb2.CloneVoiceResponse(voice=voice, warnings=[*warnings, *made.warnings])
+
+    async def DesignVoice(
+        self, request: voice_service_pb2.DesignVoiceRequest, context: Context
+    ) -> voice_service_pb2.DesignVoiceResponse:
+        """Make a voice from a description, with a preview."""
+        target = self._router.design_voice(request)
+        voice_limits.check_design_voice(request, target.model)
+        voice = _draft(request, target, voice_service_pb2.VOICE_KIND_DESIGNED)
+        voice.description = request.description
+        self._makings.settle()
+        voice, made = await self._makings.made(voice, target.entry, lambda: target.design_voice(request))
+        answer = voice_service_pb2.DesignVoiceResponse(voice=voice, warnings=made.warnings)
+        if made.preview:
+            await _add_preview(answer, made, request)
+        return answer
+
+    async def GetVoice(
+        self, request: voice_service_pb2.GetVoiceRequest, context: Context
+    ) -> voice_service_pb2.GetVoiceResponse:
+        """Return one voice."""
+        if not request.id:
+            raise InvalidRequestError("A voice has to be named.", Violation("id", "is empty"))
+        if request.id.startswith(ID_PREFIX):
+            voice = _existing(await self._store.get(request.id), request.id)
+        else:
+            voice = _existing(voice_pages.system_voice(self._router, request.id, request.provider), request.id)
+        return voice_service_pb2.GetVoiceResponse(voice=voice)
+
+    async def ListVoices(
+        self, request: voice_service_pb2.ListVoicesRequest, context: Context
+    ) -> voice_service_pb2.ListVoicesResponse:
+        """Return one page of voices."""
+        self._makings.settle()
+        return await voice_pages.page(request, self._store, self._router)
+
+    async def DeleteVoice(
+        self, request: voice_service_pb2.DeleteVoiceRequest, context: Context
+    ) -> voice_service_pb2.DeleteVoiceResponse:
+        """Take a voice out of use, or delete it at its provider, too."""
+        _check_made(request.id)
+        voice = _existing(await self._store.get(request.id), request.id)
+        gone = voice.state == voice_service_pb2.VOICE_STATE_PURGED
+        deleter = self._deleter(voice) if request.purge and not gone else None
+        # First of all nobody shall speak with it any more.
+        voice = _existing(await self._store.delete(request.id), request.id)
+        if deleter is not None:
+            await deleter.delete_voice(voice)
+            voice = _existing(await self._store.purge(request.id), request.id)
+        return voice_service_pb2.DeleteVoiceResponse(voice=voice)
+
+    async def UndeleteVoice(
+        self, request: voice_service_pb2.UndeleteVoiceRequest, context: Context
+    ) -> voice_service_pb2.UndeleteVoiceResponse:
+        """Take a deleted voice back into use."""
+        _check_made(request.id)
+        voice = _existing(await self._store.undelete(request.id), request.id)
+        if voice.state == voice_service_pb2.VOICE_STATE_PURGED:
+            raise VoiceDeletedError(
+                "The voice was purged and cannot come back; make a new one.",
+                Violation("id", "is purged"),
+                metadata={"voice": voice.id},
+            )
+        return voice_service_pb2.UndeleteVoiceResponse(voice=voice)
+
+    async def aclose(self) -> None:
+        """Wait for voices that are being made without their callers; is called before the database is closed."""
+        await self._makings.aclose()
+
+    async def _recording(
+        self, audio: media_pb2.MediaInput, capability: model_service_pb2.CloneVoiceCapability
+    ) -> tuple[Recording, list[media_pb2.Warning]]:
+        if audio.WhichOneof("source") == "uri":
+            data = await self._upstream.download(audio.uri, field="audio", max_bytes=self._settings.fetch.max_bytes)
+        else:
+            data = audio.data
+        rules = RecordingRules(
+            min_seconds=capability.min_audio_seconds,
+            max_seconds=capability.max_audio_seconds,
+            min_rate_hertz=capability.min_sample_rate_hertz,
+            max_bytes=capability.max_audio_bytes,
+            max_input_bytes=self._settings.inputs.max_bytes,
+        )
+        checked = await asyncio.to_thread(checked_recording, data, field="audio", rules=rules)
+        warnings = []
+        if checked.converted:
+            reason = media_pb2.WARNING_REASON_VALUE_ADJUSTED
+            warnings.append(media_pb2.Warning(reason=reason, field="audio", message=checked.converted))
+        return Recording(checked.data, checked.mime_type, checked.seconds), warnings
+
+    def _deleter(self, voice: Voice) -> VoiceDeleter:
+        try:
+            entry = self._router.entry(voice.provider)
+        except ProviderNotFoundError as error:
+            raise VoiceProviderMismatchError(
+                f"The voice belongs to provider {voice.provider}, which is not configured any more.",
+                Violation("purge", "needs the voice's provider; leave it unset to delete the voice here alone"),
+                metadata={"voice": voice.id, "provider": voice.provider},
+            ) from error
+        if not isinstance(entry.provider, VoiceDeleter):
+            raise UnsupportedError(
+                f"{entry.name} deletes no voices.",
+                Violation("purge", f"{entry.name} deletes no voices; leave it unset to delete the voice here alone"),
+                metadata={"voice": voice.id, "provider": voice.provider},
+            )
+        return entry.provider
+
+
+def _draft(request: Making, target: Target, kind: voice_service_pb2.VoiceKind.ValueType) -> Voice:
+    """Return the voice as far as it is known before it is made."""
+    # Providers tell by it which voice came from which call.
+    request.request_id = telemetry.current_call().request_id
+    voice = voice_service_pb2.Voice(
+        id=new_voice_id(),
+        kind=kind,
+        display_name=request.display_name,
+        provider=target.entry.name,
+        model=target.model.id,
+        language_code=request.language_code,
+        labels=request.labels,
+    )
+    voice.create_time.FromDatetime(datetime.datetime.now(datetime.UTC))
+    voice.receipt.request_id = request.request_id
+    return voice
+
+
+async def _add_preview(
+    answer: voice_service_pb2.DesignVoiceResponse, made: MadeVoice, request: voice_service_pb2.DesignVoiceRequest
+) -> None:
+    rate = made.preview_rate_hertz
+    wanted = _preview_format(request, rate)
+    answer.preview = await asyncio.to_thread(encoded_whole, made.preview, rate, wanted)
+    answer.preview_mime_type = mime_type_of(wanted)
+    answer.preview_format.CopyFrom(wanted)
+    answer.preview_duration.FromNanoseconds(len(made.preview) // BYTES_PER_SAMPLE * 1_000_000_000 // rate)
+
+
+def _preview_format(request: voice_service_pb2.DesignVoiceRequest, own_rate: int) -> media_pb2.AudioFormat:
+    """Return the format of the preview; its encoding and, if the caller named one, its rate were checked before."""
+    encoding = media_pb2.AUDIO_ENCODING_WAV
+    if request.HasField("preview_format"):
+        encoding = request.preview_format.encoding or media_pb2.AUDIO_ENCODING_PCM_S16LE
+    rate = request.preview_format.sample_rate_hertz or own_rate
+    rates = SAMPLE_RATES_HERTZ[encoding]
+    if rate not in rates:
+        # The provider's own rate, which this encoding cannot have.
+        rate = min((one for one in rates if one > rate), default=max(rates))
+    return media_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=rate)
+
+
+def _check_made(voice_id: str) -> None:
+    if not voice_id.startswith(ID_PREFIX):
+        raise InvalidRequestError(
+            "Only made voices can be deleted and undeleted.",
+            Violation("id", f"allowed: {ID_PREFIX} and a unique id, as ListVoices gives it"),
+        )
+
+
+def _existing(voice: Voice | None, voice_id: str) -> Voice:
+    if voice is None:
+        raise VoiceNotFoundError(
+            "There is no such voice; ListVoices lists them.",
+            Violation("id", "allowed: the id of a voice of ListVoices"),
+            metadata={"voice": voice_id},
+            resource=("pixvox.v1.Voice", voice_id),
+        )
+    return voice

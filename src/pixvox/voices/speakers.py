@@ -1,0 +1,162 @@
+"""Which provider and model speak with the voice that a request names.
+
+Everything here is checked before a provider is asked: a made voice speaks with the one model that it was made for, and a
+model that needs made voices speaks with no other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pixvox.errors import (
+    InvalidRequestError,
+    ProviderNotFoundError,
+    RequestError,
+    Violation,
+    VoiceDeletedError,
+    VoiceModelMismatchError,
+    VoiceNotFoundError,
+    VoiceProviderMismatchError,
+)
+from pixvox.v1 import speech_service_pb2, voice_service_pb2
+from pixvox.voices.store import ID_PREFIX
+
+if TYPE_CHECKING:
+    from pixvox.registry import Entry
+    from pixvox.routing import Router, Target
+    from pixvox.v1 import model_service_pb2
+    from pixvox.v1.voice_service_pb2 import Voice
+    from pixvox.voices.store import VoiceStore
+
+_FIELD = "config.voice"
+
+
+async def resolved(
+    config: speech_service_pb2.SpeechConfig, store: VoiceStore, router: Router
+) -> tuple[speech_service_pb2.SpeechConfig, Target]:
+    """Return what speaks, and the config as its provider takes it.
+
+    Args:
+        config: The caller's. If its voice is a made one, the answer is a copy whose provider and model are those of the
+            voice, and whose voice is the provider's own id of it.
+        store: The catalogue.
+        router: Finds the target and checks the config against its limits.
+
+    Raises:
+        VoiceNotFoundError: There is no such voice.
+        VoiceDeletedError: It was deleted.
+        VoiceProviderMismatchError: It belongs to another provider than `config` names, or to one that is not there.
+        VoiceModelMismatchError: It was made for another model than `config` names, or the model needs a made voice.
+        InvalidRequestError: The model needs a made voice, and `config` names none.
+        RequestError: As of `Router.stream_speech`.
+    """
+    if config.voice.startswith(ID_PREFIX):
+        return await _made(config, store, router)
+    target = router.stream_speech(config)
+    if target.model.stream_speech.needs_made_voice:
+        raise _not_made(config.voice, target.model, router)
+    return config, target
+
+
+async def _made(
+    config: speech_service_pb2.SpeechConfig, store: VoiceStore, router: Router
+) -> tuple[speech_service_pb2.SpeechConfig, Target]:
+    voice = await store.get(config.voice)
+    if voice is None:
+        raise VoiceNotFoundError(
+            "There is no such voice; ListVoices lists them.",
+            Violation(_FIELD, "allowed: the id of a voice of ListVoices"),
+            metadata={"voice": config.voice},
+            resource=("pixvox.v1.Voice", config.voice),
+        )
+    if voice.state != voice_service_pb2.VOICE_STATE_ACTIVE:
+        raise _deleted(voice)
+    model = _model_of(voice, router)
+    _check_same(config, voice, model)
+    copy = speech_service_pb2.SpeechConfig()
+    copy.CopyFrom(config)
+    copy.provider, copy.model, copy.voice = voice.provider, voice.model, ""
+    # Without the voice, which is not among the model's own.
+    target = router.stream_speech(copy)
+    copy.voice = voice.provider_voice_id
+    return copy, target
+
+
+def _deleted(voice: Voice) -> VoiceDeletedError:
+    purged = voice.state == voice_service_pb2.VOICE_STATE_PURGED
+    help_ = "it was purged and cannot come back; make a new one" if purged else "UndeleteVoice takes it back into use"
+    return VoiceDeletedError(
+        f"The voice was deleted; {help_}.", Violation(_FIELD, "is deleted"), metadata={"voice": voice.id}
+    )
+
+
+def _model_of(voice: Voice, router: Router) -> model_service_pb2.Model:
+    """Return the model that a voice was made for."""
+    try:
+        entry = router.entry(voice.provider)
+    except ProviderNotFoundError as error:
+        raise _gone(voice, f"provider {voice.provider}, which is not configured any more") from error
+    model = _speaking(entry, voice.model)
+    if model is None:
+        raise _gone(voice, f"model {voice.model} of {voice.provider}, which is not there any more")
+    return model
+
+
+def _speaking(entry: Entry, model_id: str) -> model_service_pb2.Model | None:
+    return next((one for one in entry.models if one.id == model_id and one.HasField("stream_speech")), None)
+
+
+def _gone(voice: Voice, what: str) -> VoiceProviderMismatchError:
+    return VoiceProviderMismatchError(
+        f"The voice belongs to {what}; the operator has to configure it, or make the voice anew.",
+        Violation(_FIELD, f"belongs to {what}"),
+        metadata=_metadata(voice),
+    )
+
+
+def _check_same(config: speech_service_pb2.SpeechConfig, voice: Voice, model: model_service_pb2.Model) -> None:
+    if config.provider not in {"", voice.provider}:
+        raise VoiceProviderMismatchError(
+            f"The voice belongs to provider {voice.provider}.",
+            Violation("config.provider", f"allowed with this voice: {voice.provider}, or nothing"),
+            metadata=_metadata(voice),
+        )
+    if config.model not in {"", model.id, *model.aliases}:
+        raise VoiceModelMismatchError(
+            f"The voice was made for model {voice.model} and speaks with no other.",
+            Violation("config.model", f"allowed with this voice: {voice.model}, or nothing"),
+            metadata=_metadata(voice),
+        )
+
+
+def _not_made(voice: str, model: model_service_pb2.Model, router: Router) -> RequestError:
+    """Return why a model that needs made voices cannot speak with `voice`."""
+    metadata = {"provider": model.provider, "model": model.id}
+    violation = Violation(_FIELD, f"allowed with {model.id}: the id of a voice that was made for it, see ListVoices")
+    if not voice:
+        return InvalidRequestError(
+            f"{model.id} speaks only with voices that were made for it.", violation, metadata=metadata
+        )
+    owners = [
+        one.id
+        for entry in router.entries
+        for one in entry.models
+        if any(own.id == voice for own in one.stream_speech.voices)
+    ]
+    metadata["voice"] = voice
+    if owners:
+        return VoiceModelMismatchError(
+            f"The voice comes with {owners[0]}, and {model.id} speaks only with voices that were made for it.",
+            violation,
+            metadata=metadata,
+        )
+    return VoiceNotFoundError(
+        "There is no such voice; ListVoices lists them.",
+        violation,
+        metadata=metadata,
+        resource=("pixvox.v1.Voice", voice),
+    )
+
+
+def _metadata(voice: Voice) -> dict[str, str]:
+    return {"voice": voice.id, "provider": voice.provider, "model": voice.model}
