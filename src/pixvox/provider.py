@@ -130,6 +130,16 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class Located(Protocol):
+    """Has one region, which its receipts name, too."""
+
+    @property
+    def region(self) -> str:
+        """The region's name, as the settings say it."""
+        ...
+
+
+@runtime_checkable
 class Unready(Protocol):
     """Can tell that its calls fail at once, for example because it has no key."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pixvox.provider import ImageEditor, ImageGenerator, SpeechStreamer, Unready, VoiceCloner, VoiceDesigner
+from pixvox.provider import ImageEditor, ImageGenerator, Located, SpeechStreamer, Unready, VoiceCloner, VoiceDesigner
 from pixvox.settings import PROVIDER_ENVIRONMENT, SettingsError
 from pixvox.v1 import model_service_pb2
 
@@ -55,6 +55,11 @@ class Entry:
     kind: str
     provider: Provider
     models: tuple[model_service_pb2.Model, ...]
+
+    @property
+    def region(self) -> str:
+        """The provider's region, empty if it has none."""
+        return self.provider.region if isinstance(self.provider, Located) else ""
 
     @property
     def unready(self) -> str:

@@ -18,6 +18,7 @@ from pixvox.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
     speech_service_pb2,
+    voice_service_pb2,
 )
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ VERBS = {
     "generate-image": model_service_pb2.VERB_GENERATE_IMAGE,
     "edit-image": model_service_pb2.VERB_EDIT_IMAGE,
     "stream-speech": model_service_pb2.VERB_STREAM_SPEECH,
+    "clone-voice": model_service_pb2.VERB_CLONE_VOICE,
+    "design-voice": model_service_pb2.VERB_DESIGN_VOICE,
 }
 # The empty name stands for the service as a whole.
 SERVICES = (
     "",
     image_service_pb2.DESCRIPTOR.services_by_name["ImageService"].full_name,
     speech_service_pb2.DESCRIPTOR.services_by_name["SpeechService"].full_name,
+    voice_service_pb2.DESCRIPTOR.services_by_name["VoiceService"].full_name,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
 )
 
@@ -135,6 +139,12 @@ def _abilities(model: model_service_pb2.Model) -> Iterator[tuple[str, str]]:
         yield "edit-image", f"{edit.max_images} inputs{mask}, {_output_limits(edit.output)}"
     if model.HasField("stream_speech"):
         yield "stream-speech", _speech_limits(model.stream_speech)
+    if model.HasField("clone_voice"):
+        clone = model.clone_voice
+        yield "clone-voice", f"recordings of {clone.min_audio_seconds:g}..{clone.max_audio_seconds:g} s"
+    if model.HasField("design_voice"):
+        design = model.design_voice
+        yield "design-voice", f"descriptions to {design.max_description_characters}"
 
 
 def _output_limits(output: model_service_pb2.ImageOutput) -> str:

@@ -78,6 +78,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return model_service_pb2.ProviderInfo(
             name=entry.name,
             kind=entry.kind,
+            region=entry.region,
             verbs=[
                 number
                 for name, (number, _) in VERBS.items()

@@ -39,7 +39,7 @@ def test_health_is_0_when_everything_serves(pixvox):
     done = pixvox("health", "--json")
     assert done.code == 0
     assert {one["service"]: one["status"] for one in json.loads(done.out)["services"]} == dict.fromkeys(
-        ["", "pixvox.v1.ImageService", "pixvox.v1.SpeechService", "pixvox.v1.ModelService"], "SERVING"
+        ["", *(f"pixvox.v1.{name}Service" for name in ("Image", "Speech", "Voice", "Model"))], "SERVING"
     )
 
 

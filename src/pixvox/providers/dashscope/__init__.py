@@ -39,6 +39,7 @@ class DashScope:
 
     def __init__(self, config: Config, upstream: Upstream) -> None:
         """Open nothing yet."""
+        self._region = config.region
         self._account = Account(config, upstream)
         self._images = DashScopeImages(config, self._account)
         self._speech = DashScopeSpeech(
@@ -55,6 +56,11 @@ class DashScope:
         clone_target, design_target = self._targets
         speech = with_voices(self._speech.models(), clone_target=clone_target, design_target=design_target)
         return [*self._images.models(), *speech]
+
+    @property
+    def region(self) -> str:
+        """The region of the account."""
+        return self._region
 
     def unready(self) -> str:
         """Return why every call fails, empty if none has to."""
