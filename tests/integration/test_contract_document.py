@@ -12,20 +12,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 from google.rpc import error_details_pb2
 
+from emulated import serving
 from pixvox import errors
-from pixvox.v1 import error_reason_pb2, image_service_pb2, model_service_pb2, speech_service_pb2
+from pixvox.testing.dashscope import DashScopeEmulator
+from pixvox.v1 import (
+    error_reason_pb2,
+    image_service_pb2,
+    model_service_pb2,
+    speech_service_pb2,
+    voice_service_pb2,
+)
+from recording import cloning
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "contract.md").read_text()
-LINES = [shlex.split(block.replace("\\\n", " ")) for block in re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)]
+LINES = [
+    shlex.split(block.replace("\\\n", " ").split(" < ")[0])
+    for block in re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
+]
 BUF_LINES = [line for line in LINES if line[0] == "buf"]
 GRPCURL_LINES = [line for line in LINES if line[0] == "grpcurl"]
 BUF = shutil.which("buf", path=str(Path(sys.executable).parent)) or "buf"
 OUR_RPCS = {
     f"{service.full_name}/{method.name}"
-    for module in (image_service_pb2, speech_service_pb2, model_service_pb2)
+    for module in (image_service_pb2, speech_service_pb2, voice_service_pb2, model_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -39,7 +52,7 @@ def data_of(line: list[str]) -> str:
     return line[line.index("-d") + 1]
 
 
-async def buf_curl(target: str, rpc: str, data: str, *more: str) -> tuple[int, str, str]:
+async def buf_curl(target: str, rpc: str, data: str, *more: str, folder: Path = ROOT) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         BUF,
         "curl",
@@ -50,7 +63,7 @@ async def buf_curl(target: str, rpc: str, data: str, *more: str) -> tuple[int, s
         "-d",
         data,
         f"http://{target}/{rpc}",
-        cwd=ROOT,
+        cwd=folder,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -70,7 +83,11 @@ def documents(text: str) -> list[dict[str, object]]:
     return found
 
 
-@pytest.mark.parametrize("line", BUF_LINES, ids=rpc_of)
+VOICE_LINES = [line for line in BUF_LINES if "VoiceService" in rpc_of(line)]
+EXAMPLE_ID = "voices/0198f2d4c0de7a5f8b1e2c3d4e5f6071"
+
+
+@pytest.mark.parametrize("line", [line for line in BUF_LINES if line not in VOICE_LINES], ids=rpc_of)
 async def test_every_buf_curl_line_runs(service, line):
     address = line[-1].removeprefix("http://").split("/")[0]
     assert address == "127.0.0.1:50051"
@@ -84,14 +101,29 @@ async def test_every_buf_curl_line_runs(service, line):
         assert {"flushed": {"id": "1"}} in answers
 
 
+async def test_the_lines_of_voices_run_in_their_order(tmp_path):
+    (tmp_path / "clone-voice.json").write_text(json_format.MessageToJson(cloning()))
+    made = EXAMPLE_ID
+    async with DashScopeEmulator(api_keys={"sk-test"}) as emulator, serving(emulator) as stubs:
+        for line in VOICE_LINES:
+            data = data_of(line).replace(EXAMPLE_ID, made)
+            code, out, err = await buf_curl(stubs.target, rpc_of(line), data, folder=tmp_path)
+            assert (code, err) == (0, ""), line
+            (answer,) = documents(out)
+            made = answer.get("voice", {}).get("id", made)
+    assert made != EXAMPLE_ID
+
+
 def test_every_rpc_has_a_line():
     assert {rpc_of(line) for line in BUF_LINES} >= OUR_RPCS
 
 
 def test_every_grpcurl_twin_sends_the_same():
-    assert [(rpc_of(line), documents(data_of(line))) for line in GRPCURL_LINES] == [
-        (rpc_of(line), documents(data_of(line))) for line in BUF_LINES
-    ]
+    def said(line: list[str]) -> tuple[str, object]:
+        data = data_of(line)
+        return rpc_of(line), "a file" if data.startswith("@") else documents(data)
+
+    assert [said(line) for line in GRPCURL_LINES] == [said(line) for line in BUF_LINES]
 
 
 async def test_buf_curl_shows_the_details_of_an_error(service):
