@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -19,6 +20,7 @@ from pixvox.errors import (
     InvalidRequestError,
     MethodNotFoundError,
     PixvoxError,
+    RequestError,
     ShuttingDownError,
     Violation,
     reason_name,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("pixvox.calls")
 
 PACKAGE = "pixvox.v1."
+HEAR_OUT_SECONDS = 0.1
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -108,7 +111,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def stream(requests: AsyncIterator[Message], context: Context) -> None:
             call = telemetry.Call(method)
-            await self._run(call, context, allowed, lambda: streamed(requests, context))
+            await self._run(call, context, allowed, lambda: _heard_out(streamed, requests, context))
 
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
@@ -248,6 +251,26 @@ async def _unary(
     if violation is not None:
         raise InvalidRequestError("The request id cannot be used.", violation)
     return await work(request, context)
+
+
+async def _heard_out(
+    work: Callable[[AsyncIterator[Message], Context], Awaitable[None]],
+    requests: AsyncIterator[Message],
+    context: Context,
+) -> None:
+    """Serve a stream; if its caller is refused, read what is already on its way before saying so.
+
+    The client of grpc.aio (1.85.0) takes the end of a stream that it is still writing to for an internal error, and its
+    caller would never learn the reason.
+    """
+    try:
+        await work(requests, context)
+    except RequestError:
+        with contextlib.suppress(TimeoutError, grpc.aio.UsageError, grpc.aio.InternalError):
+            async with asyncio.timeout(HEAR_OUT_SECONDS):
+                async for _ in requests:
+                    pass
+        raise
 
 
 def _take_request_id(request: Message, call: Call) -> Violation | None:

@@ -105,7 +105,8 @@ async def opened(
             open_timeout=outgoing.connect_seconds,
             close_timeout=CLOSE_SECONDS,
             ping_interval=PING_SECONDS,
-            ping_timeout=PING_SECONDS,
+            # A pong waits behind audio that a slow caller has not read yet; the deadline ends a socket that is dead.
+            ping_timeout=None,
             max_size=max_message_bytes,
             logger=_log,
             ssl=tls if outgoing.url.startswith("wss:") else None,

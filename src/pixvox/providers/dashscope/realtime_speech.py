@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # When the vendor has spoken all there was, and no more text comes for so long, the words that there are do not wait for the
 # end of their sentence.
 PAUSE_SECONDS = 1.0
+# For the vendor to say that a session is finished that has spoken everything; then the call goes on without it.
+FAREWELL_SECONDS = 5.0
 
 # That wait for their answers; further ones stay with the caller.
 _MOST_FLUSHES = 64
@@ -189,7 +191,8 @@ class RealtimeSpeech:
 
     def _ended(self, session: Session, error: PixvoxError) -> None:
         """Raise what ended a session, unless it had spoken everything and is no longer needed."""
-        if self._script.over or not session.dialogue.exact:
+        needed = session is self._session and (self._script.over or not session.dialogue.exact)
+        if needed:
             raise session.broken(error) from error
         session.lapse = error
         self._to_write.set()
@@ -207,7 +210,7 @@ class RealtimeSpeech:
         """Return seconds."""
         session = self._session
         if session is not None and session.dialogue.expecting:
-            return None
+            return FAREWELL_SECONDS if session.dialogue.exact and not self._script.over else None
         if self._script.unfinished:
             return PAUSE_SECONDS
         if session is None:
@@ -215,11 +218,16 @@ class RealtimeSpeech:
         return max(0.0, session.quiet_since + IDLE_SECONDS - asyncio.get_running_loop().time())
 
     async def _lose_patience(self) -> None:
-        if self._script.unfinished:
+        session = self._session
+        if session is not None and session.dialogue.expecting:
+            await self._leave(session)
+        elif self._script.unfinished:
             if segment := self._script.pause():
                 await self._speak(segment)
-        elif self._session is not None:
-            await self._session.finish()
+        elif session is not None and session.dialogue.committed:
+            await session.finish()
+        elif session is not None:
+            await self._leave(session)
         self._to_read.set()
 
     async def _heard(self, session: Session) -> bytes:
