@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("pixvox.cli.serve:serve", "Run the service."),
     "image": ("pixvox.cli.images:image", "Make and edit pictures."),
     "speak": ("pixvox.cli.speech:speak", "Speak a text."),
+    "voice": ("pixvox.cli.voices:voice", "Make voices and list them."),
     "models": ("pixvox.cli.catalogue:models", "List the models and what they can do."),
     "providers": ("pixvox.cli.catalogue:providers", "List the configured providers."),
     "health": ("pixvox.cli.catalogue:health", "Ask whether the service is up."),

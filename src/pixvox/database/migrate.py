@@ -130,6 +130,7 @@ def _locked(address: Address) -> Iterator[Connection]:
 @contextlib.contextmanager
 def _exclusive(connection: Connection, address: Address) -> Iterator[None]:
     if address.file is None:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_SECONDS:g}s'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         yield
         connection.commit()

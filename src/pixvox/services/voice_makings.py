@@ -255,10 +255,7 @@ class VoiceMakings:
                     log.warning("the provider could not be asked", reason=reason_name(error.reason), **_names(voice))
 
     async def _settle(self, voice: Voice) -> None:
-        try:
-            entry = self._router.entry(voice.provider)
-        except ProviderNotFoundError:
-            entry = None
+        entry = self._entry(voice)
         found = None if entry is None else await self._found(voice, entry)
         if found == []:
             if await self._store.forget(voice.id):
@@ -271,6 +268,14 @@ class VoiceMakings:
             ids = [one.provider_voice_id for one in found or ()]
             log.error("orphaned voice", provider_voice_ids=ids, **_names(voice))
 
+    def _entry(self, voice: Voice) -> Entry | None:
+        """Return where a voice was begun, None if that is not configured any more."""
+        try:
+            entry = self._router.entry(voice.provider)
+        except ProviderNotFoundError:
+            return None
+        return entry if entry.region == voice.region else None
+
 
 def _complete(voice: Voice, made: MadeVoice) -> None:
     """Write into a voice what its provider says of it."""
@@ -282,7 +287,7 @@ def _complete(voice: Voice, made: MadeVoice) -> None:
     if not receipt.HasField("cost"):
         receipt.cost.state = media_pb2.COST_STATE_UNPRICED
     voice.state = voice_service_pb2.VOICE_STATE_ACTIVE
-    voice.region = receipt.region
+    voice.region = receipt.region or voice.region
     voice.model = receipt.model
     voice.provider_voice_id = made.provider_voice_id
     voice.provider_request_id = receipt.provider_request_id

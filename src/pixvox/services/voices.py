@@ -111,7 +111,8 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
         self, request: voice_service_pb2.ListVoicesRequest, context: Context
     ) -> voice_service_pb2.ListVoicesResponse:
         """Return one page of voices."""
-        self._makings.settle()
+        if request.kind != voice_service_pb2.VOICE_KIND_SYSTEM:
+            self._makings.settle()
         return await voice_pages.page(request, self._store, self._router)
 
     async def DeleteVoice(
@@ -172,11 +173,9 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
         try:
             entry = self._router.entry(voice.provider)
         except ProviderNotFoundError as error:
-            raise VoiceProviderMismatchError(
-                f"The voice belongs to provider {voice.provider}, which is not configured any more.",
-                Violation("purge", "needs the voice's provider; leave it unset to delete the voice here alone"),
-                metadata={"voice": voice.id, "provider": voice.provider},
-            ) from error
+            raise _elsewhere(voice, "is not configured any more") from error
+        if entry.region != voice.region:
+            raise _elsewhere(voice, f"is configured for region {entry.region or 'none'} instead of {voice.region}")
         if not isinstance(entry.provider, VoiceDeleter):
             raise UnsupportedError(
                 f"{entry.name} deletes no voices.",
@@ -195,6 +194,7 @@ def _draft(request: Making, target: Target, kind: voice_service_pb2.VoiceKind.Va
         kind=kind,
         display_name=request.display_name,
         provider=target.entry.name,
+        region=target.entry.region,
         model=target.model.id,
         language_code=request.language_code,
         labels=request.labels,
@@ -226,6 +226,14 @@ def _preview_format(request: voice_service_pb2.DesignVoiceRequest, own_rate: int
         # The provider's own rate, which this encoding cannot have.
         rate = min((one for one in rates if one > rate), default=max(rates))
     return media_pb2.AudioFormat(encoding=encoding, sample_rate_hertz=rate)
+
+
+def _elsewhere(voice: Voice, why: str) -> VoiceProviderMismatchError:
+    return VoiceProviderMismatchError(
+        f"The voice belongs to provider {voice.provider}, which {why}.",
+        Violation("purge", "needs the voice's provider; leave it unset to delete the voice here alone"),
+        metadata={"voice": voice.id, "provider": voice.provider},
+    )
 
 
 def _check_made(voice_id: str) -> None:

@@ -96,6 +96,8 @@ def _model_of(voice: Voice, router: Router) -> model_service_pb2.Model:
         entry = router.entry(voice.provider)
     except ProviderNotFoundError as error:
         raise _gone(voice, f"provider {voice.provider}, which is not configured any more") from error
+    if voice.region != entry.region:
+        raise _gone(voice, f"region {voice.region} of {entry.name}, which is configured for {entry.region or 'none'}")
     model = _speaking(entry, voice.model)
     if model is None:
         raise _gone(voice, f"model {voice.model} of {voice.provider}, which is not there any more")
