@@ -23,7 +23,14 @@ def set_up(settings: LogSettings) -> None:
         structlog.processors.format_exc_info if not text else structlog.stdlib.ExtraAdder(),
         _without_none,
     ]
-    renderer: Processor = structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(
+            # The default shows the local variables, which hold what callers sent.
+            exception_formatter=structlog.dev.plain_traceback
+        )
+        if text
+        else structlog.processors.JSONRenderer()
+    )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(settings.level),
@@ -41,7 +48,7 @@ def set_up(settings: LogSettings) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     # Below warnings these say what the call line says better.
-    for noisy in ("uvicorn", "httpx", "asyncio"):
+    for noisy in ("uvicorn", "asyncio", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -247,3 +247,16 @@ class VoiceDeleter(Protocol):
             ProviderError: The voice could not be deleted.
         """
         ...
+
+
+@runtime_checkable
+class VoiceFinder(Protocol):
+    """A provider that can tell which of its voices came from one making."""
+
+    async def find_voices(self, voice: voice_service_pb2.Voice) -> Sequence[MadeVoice]:
+        """Return what the making of `voice` has made, by its kind, model, name and request id; without a preview. Free.
+
+        Raises:
+            ProviderError: It could not be asked.
+        """
+        ...

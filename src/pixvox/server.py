@@ -144,13 +144,14 @@ async def running(settings: Settings, *, exporter: SpanExporter | None = None) -
         database = await Database.open(settings.database.url)
         stack.push_async_callback(database.aclose)
         voices = VoiceStore(database)
+        voice_service = VoiceService(router, upstream, voices, settings)
+        # Makings outlive their callers, and end before the database does.
+        stack.push_async_callback(voice_service.aclose)
         calls = CallInterceptor(telemetry, settings.deadlines)
         server = grpc.aio.server(interceptors=[calls], options=_options(settings.server))
         image_service_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(router, upstream, settings), server)
         speech_service_pb2_grpc.add_SpeechServiceServicer_to_server(SpeechService(router, voices, settings), server)
-        voice_service_pb2_grpc.add_VoiceServiceServicer_to_server(
-            VoiceService(router, upstream, voices, settings), server
-        )
+        voice_service_pb2_grpc.add_VoiceServiceServicer_to_server(voice_service, server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(router), server)
         checks = await _health(server, entries)
         if settings.server.reflection:

@@ -74,7 +74,7 @@ FAULTS = [
     ("realtime", Refused(403, "AccessDenied.Unpurchased"), DENIED, "PROVIDER_ACCESS_DENIED", [], 1),
     ("realtime", Refused(404, "ModelNotFound"), grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", [], 1),
     ("realtime", Refused(429, "Throttling.RateQuota"), EXHAUSTED, "RATE_LIMITED", [], 3),
-    ("realtime", Refused(429, "PrepaidBillOverdue"), PRECONDITION, "PROVIDER_BILLING", [], 3),
+    ("realtime", Refused(429, "PrepaidBillOverdue"), PRECONDITION, "PROVIDER_BILLING", [], 1),
     ("realtime", Raw(502), UNAVAILABLE, "PROVIDER_UNAVAILABLE", [], 3),
     ("realtime", Cut(), UNAVAILABLE, "PROVIDER_UNAVAILABLE", [], 3),
     # From the session on, nothing is repeated.

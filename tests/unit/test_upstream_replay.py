@@ -105,6 +105,17 @@ async def test_a_passing_status_is_asked_again_where_asking_is_free(status):
     assert await repeated(Sender(passing, OK), safety=Safety.BILLABLE, operation="test") is passing
 
 
+@pytest.mark.parametrize("safety", list(Safety))
+async def test_a_429_that_the_vendors_rule_does_not_take_for_a_rate_limit_is_kept(safety, waits):
+    def refusal(reply):
+        return 1.0 if reply.body == b"rate" else None
+
+    overdue = Reply(429, {}, b"bill overdue")
+    sender = Sender(overdue)
+    assert await repeated(sender, safety=safety, operation="test", refusal=refusal) is overdue
+    assert (sender.numbers, waits) == ([0], [])
+
+
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 409, 501])
 async def test_a_lasting_status_is_kept(status, waits):
     lasting = Reply(status, {}, b"")

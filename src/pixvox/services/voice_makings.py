@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import time
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -24,12 +24,12 @@ from pixvox.errors import (
     ProviderNotFoundError,
     reason_name,
 )
-from pixvox.provider import MadeVoice, VoiceDeleter
+from pixvox.provider import MadeVoice, VoiceDeleter, VoiceFinder
 from pixvox.v1 import error_reason_pb2 as reasons
 from pixvox.v1 import media_pb2, voice_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from pixvox.registry import Entry
     from pixvox.routing import Router
@@ -58,19 +58,6 @@ _UNCERTAIN = frozenset(
         reasons.ERROR_REASON_PROVIDER_TIMEOUT,
     }
 )
-
-
-@runtime_checkable
-class VoiceFinder(Protocol):
-    """A provider that can tell which of its voices came from one making."""
-
-    async def find_voices(self, voice: Voice) -> Sequence[MadeVoice]:
-        """Return what the making of `voice` has made, by its kind, model, name and request id; without a preview. Free.
-
-        Raises:
-            ProviderError: It could not be asked.
-        """
-        ...
 
 
 class VoiceMakings:

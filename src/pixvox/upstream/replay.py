@@ -33,7 +33,8 @@ _FIRST_WAIT_SECONDS = 0.5
 _LAST_WAIT_SECONDS = 8.0
 _DAY_SECONDS = 86_400.0
 # Timeout, rate limit, and what servers and proxies answer while they are overloaded or being replaced.
-PASSING = frozenset({408, 429, 500, 502, 503, 504})
+TOO_MANY_REQUESTS = 429
+PASSING = frozenset({408, TOO_MANY_REQUESTS, 500, 502, 503, 504})
 
 
 class Replay(enum.StrEnum):
@@ -179,7 +180,9 @@ async def repeated(
 def _pause(reply: Reply, safety: Safety, refusal: Refusal) -> float | None:
     """Return how many seconds to wait at least before the request is sent again, None if the reply is to be kept."""
     seconds = refusal(reply)
-    if seconds is None and (safety is Safety.BILLABLE or reply.status not in PASSING):
+    # Where there is a rule, it tells a rate limit from an overdue bill, which has the same status and does not pass.
+    ruled_out = reply.status == TOO_MANY_REQUESTS and refusal is not never
+    if seconds is None and (safety is Safety.BILLABLE or reply.status not in PASSING or ruled_out):
         return None
     return max(seconds or 0.0, reply.retry_after or 0.0)
 

@@ -19,7 +19,7 @@ from pixvox.errors import (
     reason_name,
 )
 from pixvox.media.audio import encoded_whole
-from pixvox.provider import Recording, VoiceCloner, VoiceDeleter, VoiceDesigner
+from pixvox.provider import Recording, VoiceCloner, VoiceDeleter, VoiceDesigner, VoiceFinder
 from pixvox.providers import dashscope
 from pixvox.providers.dashscope import voice_wire
 from pixvox.providers.dashscope.account import Account
@@ -32,7 +32,6 @@ from pixvox.providers.dashscope.voices import (
     check_target,
     with_voices,
 )
-from pixvox.services.voice_makings import VoiceFinder
 from pixvox.testing.dashscope import Cut, DashScopeEmulator, Fault, Raw, Refused, expected_pcm
 from pixvox.upstream import Upstream
 from pixvox.v1 import media_pb2, model_service_pb2, voice_service_pb2
