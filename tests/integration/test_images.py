@@ -14,6 +14,7 @@ from PIL import Image, ImageStat
 
 from calling import fault, photo, settings_for_tests, stubs_of, until
 from pixvox import client, server
+from pixvox.media.images import shrunk
 from pixvox.v1 import media_pb2
 from pixvox.v1.image_service_pb2 import EditImageRequest, GenerateImageRequest
 
@@ -133,6 +134,42 @@ async def test_an_instruction_without_an_operation_is_said_so(stubs):
     assert [warning.reason for warning in answer.warnings] == [media_pb2.WARNING_REASON_NOTHING_APPLIED]
     before = ImageStat.Stat(Image.open(io.BytesIO(photo(400, 300)))).mean
     assert ImageStat.Stat(opened(answer.images[0]).convert("RGB")).mean != before
+
+
+def noise(width: int, height: int) -> bytes:
+    """The file of a picture that does not compress."""
+    file = io.BytesIO()
+    Image.effect_noise((width, height), 200).convert("RGB").save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+async def test_an_input_that_is_too_large_is_scaled_down_where_the_caller_allows_it(stubs):
+    large = noise(4000, 3000)
+    request = EditImageRequest(
+        prompt="grayscale", images=[media_pb2.MediaInput(data=photo()), media_pb2.MediaInput(data=large)]
+    )
+    with pytest.raises(grpc.RpcError) as raised:
+        await stubs.images.EditImage(request)
+    assert client.failure(raised.value).reason == "MEDIA_TOO_LARGE"
+    request.scale_inputs_down = True
+    answer = await stubs.images.EditImage(request)
+    reduced = [one for one in answer.warnings if one.reason == media_pb2.WARNING_REASON_INPUT_REDUCED]
+    assert [one.field for one in reduced] == ["images[1]"]
+    assert "4000x3000" in reduced[0].message
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_picture_is_shrunk_to_the_bytes_and_pixels_that_are_allowed_and_keeps_its_aspect(mode):
+    picture = Image.effect_noise((1200, 800), 200).convert(mode)
+    picture.putpixel((0, 0), (1, 2, 3) if mode == "RGB" else (1, 2, 3, 0))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    data = shrunk(file.getvalue(), max_bytes=100_000, max_pixels=300_000)
+    small = Image.open(io.BytesIO(data))
+    assert len(data) <= 100_000
+    assert small.width * small.height <= 300_000
+    assert small.width / small.height == pytest.approx(1.5, abs=0.02)
+    assert small.mode == mode
 
 
 class _Photo(BaseHTTPRequestHandler):
