@@ -47,7 +47,7 @@ def test_a_status_fits_into_trailers_whatever_the_caller_sent():
 
 @pytest.mark.parametrize("kind", [errors.RequestError, errors.ProviderError, errors.ServiceError])
 def test_every_leaf_has_a_reason_of_its_own(kind):
-    leaves = kind.__subclasses__()
+    leaves = [leaf for leaf in kind.__subclasses__() if leaf.__module__ == errors.__name__]
     assert len({leaf.reason for leaf in leaves}) == len(leaves)
 
 
