@@ -32,7 +32,7 @@ PYTHON
 # What is in the image serves, and passes the smoke list without speech.
 app/bin/pixvox serve --listen 127.0.0.1:0 --http 127.0.0.1:0 2>service.log &
 service=$!
-trap 'kill $service 2>/dev/null; rm -rf "$folder"' EXIT
+trap 'kill $service 2>/dev/null || true; rm -rf "$folder"' EXIT
 target=
 while [ -z "$target" ]; do
     kill -0 $service
@@ -42,4 +42,5 @@ done
 app/bin/pixvox smoke --target "$target"
 kill $service
 wait $service
+trap 'rm -rf "$folder"' EXIT
 echo "the steps of the Dockerfile work: $(du -sm app | cut -f1) MB installed"
