@@ -21,6 +21,7 @@ PixvoxError
 │   ├── VoiceModelMismatchError     VOICE_MODEL_MISMATCH                      FAILED_PRECONDITION
 │   ├── VoiceProviderMismatchError  VOICE_PROVIDER_MISMATCH                   FAILED_PRECONDITION
 │   ├── VoiceDeletedError           VOICE_DELETED                             FAILED_PRECONDITION
+│   ├── RequestIdReusedError        REQUEST_ID_REUSED                         ALREADY_EXISTS
 │   └── VoiceNotFoundError          VOICE_NOT_FOUND                           NOT_FOUND
 ├── ProviderError                   a provider failed
 │   ├── ProviderUnavailableError    PROVIDER_UNAVAILABLE                      UNAVAILABLE
@@ -42,6 +43,11 @@ PixvoxError
 │   └── RateLimitedError            RATE_LIMITED                              RESOURCE_EXHAUSTED
 └── ServiceError                    the service itself
     ├── NoProviderError             NO_PROVIDER                               FAILED_PRECONDITION
+    ├── SwitchedOffError            SWITCHED_OFF                              FAILED_PRECONDITION
+    ├── AnswerNotKeptError          ANSWER_NOT_KEPT                           FAILED_PRECONDITION
+    ├── NotSentError                the target was passed over
+    │   ├── CircuitOpenError        CIRCUIT_OPEN                              UNAVAILABLE
+    │   └── OverloadedError         OVERLOADED                                RESOURCE_EXHAUSTED
     ├── OutputTooLargeError         OUTPUT_TOO_LARGE                          RESOURCE_EXHAUSTED
     ├── DeadlineError               DEADLINE_EXCEEDED                         DEADLINE_EXCEEDED
     ├── ShuttingDownError           SHUTTING_DOWN                             UNAVAILABLE
@@ -90,6 +96,7 @@ class PixvoxError(Exception):
         metadata: More for `ErrorInfo.metadata`, such as ``provider`` and ``provider_code``.
         retry_after: Seconds after which trying again makes sense, or None.
         resource: (type, name) of the thing that was not found.
+        quota: (subject, description) of the limit that is used up.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
@@ -102,6 +109,7 @@ class PixvoxError(Exception):
         metadata: dict[str, str] | None = None,
         retry_after: float | None = None,
         resource: tuple[str, str] | None = None,
+        quota: tuple[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -109,6 +117,7 @@ class PixvoxError(Exception):
         self.metadata = metadata or {}
         self.retry_after = retry_after
         self.resource = resource
+        self.quota = quota
 
     def to_status(self, request_id: str) -> status_pb2.Status:
         """Return the status with exactly one `ErrorInfo` and whichever other details apply."""
@@ -134,6 +143,10 @@ class PixvoxError(Exception):
         if self.resource is not None:
             kind, name = self.resource
             details.append(error_details_pb2.ResourceInfo(resource_type=kind, resource_name=shortened(name)))
+        if self.quota is not None:
+            subject, description = self.quota
+            violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=shortened(description))
+            details.append(error_details_pb2.QuotaFailure(violations=[violation]))
         status = status_pb2.Status(code=self.code.value[0], message=shortened(self.message))
         status.details.extend(_packed(detail) for detail in details)
         return status
@@ -269,6 +282,13 @@ class VoiceDeletedError(RequestError):
     reason = reasons.ERROR_REASON_VOICE_DELETED
 
 
+class RequestIdReusedError(RequestError):
+    """The request id belongs to a call with another payload."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = reasons.ERROR_REASON_REQUEST_ID_REUSED
+
+
 class ProviderError(PixvoxError):
     """A provider failed."""
 
@@ -402,6 +422,38 @@ class NoProviderError(ServiceError):
     reason = reasons.ERROR_REASON_NO_PROVIDER
 
 
+class SwitchedOffError(ServiceError):
+    """The operator has switched it off."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_SWITCHED_OFF
+
+
+class AnswerNotKeptError(ServiceError):
+    """The call was answered before, and its answer is gone."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = reasons.ERROR_REASON_ANSWER_NOT_KEPT
+
+
+class NotSentError(ServiceError):
+    """A target was passed over: the service itself did not send the call to it."""
+
+
+class CircuitOpenError(NotSentError):
+    """The target has failed too often lately."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = reasons.ERROR_REASON_CIRCUIT_OPEN
+
+
+class OverloadedError(NotSentError):
+    """The call cannot start before its deadline, or too many wait already."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = reasons.ERROR_REASON_OVERLOADED
+
+
 class OutputTooLargeError(ServiceError):
     """The finished media does not fit into one answer."""
 
@@ -432,6 +484,23 @@ class MethodNotFoundError(ServiceError):
 
 class InternalError(ServiceError):
     """A fault that nobody foresaw; the log has it under the request's id."""
+
+
+# After an error with one of these the work may have been done and billed, for all that is known; after any other it was
+# not, and the call may be made again.
+UNCERTAIN = frozenset(
+    {
+        reasons.ERROR_REASON_OUTCOME_UNKNOWN,
+        reasons.ERROR_REASON_PROVIDER_DISCONNECTED,
+        reasons.ERROR_REASON_PROVIDER_INTERNAL,
+        reasons.ERROR_REASON_PROVIDER_TIMEOUT,
+        reasons.ERROR_REASON_TASK_NOT_FOUND,
+        reasons.ERROR_REASON_OUTPUT_TOO_LARGE,
+        reasons.ERROR_REASON_DEADLINE_EXCEEDED,
+        reasons.ERROR_REASON_SHUTTING_DOWN,
+        reasons.ERROR_REASON_INTERNAL,
+    }
+)
 
 
 def reason_name(reason: ErrorReason.ValueType) -> str:

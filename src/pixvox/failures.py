@@ -44,6 +44,7 @@ class Failure:
         retry_after: Seconds after which trying again makes sense, or None if the service did not say.
         metadata: More about it, such as ``request_id``, ``provider`` and ``provider_code``.
         resource: (type, name) of the thing that was not found, or None.
+        quota: (subject, description) of each limit that is used up.
     """
 
     code: grpc.StatusCode
@@ -53,6 +54,7 @@ class Failure:
     retry_after: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     resource: tuple[str, str] | None = None
+    quota: tuple[tuple[str, str], ...] = ()
 
     @property
     def request_id(self) -> str:
@@ -89,6 +91,7 @@ def _decoded(code: grpc.StatusCode, encoded: bytes) -> Failure:
     request = _parsed("BadRequest", details.get("google.rpc.BadRequest", b""))
     retry = _parsed("RetryInfo", details.get("google.rpc.RetryInfo", b""))
     resource = _parsed("ResourceInfo", details.get("google.rpc.ResourceInfo", b""))
+    quota = _parsed("QuotaFailure", details.get("google.rpc.QuotaFailure", b""))
     return Failure(
         code=code,
         reason=info.reason,
@@ -101,6 +104,7 @@ def _decoded(code: grpc.StatusCode, encoded: bytes) -> Failure:
         else None,
         metadata={entry.key: entry.value for entry in info.metadata},
         resource=(resource.resource_type, resource.resource_name) if resource.resource_name else None,
+        quota=tuple((one.subject, one.description) for one in quota.violations),
     )
 
 
@@ -118,6 +122,8 @@ _MESSAGES: Mapping[str, tuple[tuple[str, int, str], ...]] = {
     "Violation": (("field", 1, "string"), ("description", 2, "string")),
     "RetryInfo": (("retry_delay", 1, "Delay"),),
     "Delay": (("seconds", 1, "int64"), ("nanos", 2, "int32")),
+    "QuotaFailure": (("violations", 1, "repeated Quota"),),
+    "Quota": (("subject", 1, "string"), ("description", 2, "string")),
     "ResourceInfo": (("resource_type", 1, "string"), ("resource_name", 2, "string")),
 }
 

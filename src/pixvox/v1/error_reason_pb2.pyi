@@ -190,6 +190,27 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_OUTCOME_UNKNOWN comes with UNKNOWN: the call went out and no answer came back: the work may have been
     done and billed. The service does not repeat it; a caller that does may pay twice.
     """
+    ERROR_REASON_SWITCHED_OFF: _ErrorReason.ValueType  # 44
+    """ERROR_REASON_SWITCHED_OFF comes with FAILED_PRECONDITION: the operator has switched this kind of call off, or every
+    provider that could serve it. Example: {"capability": "design_voice"}.
+    """
+    ERROR_REASON_CIRCUIT_OPEN: _ErrorReason.ValueType  # 45
+    """ERROR_REASON_CIRCUIT_OPEN comes with UNAVAILABLE: the target has failed so often lately that nothing is sent to it for
+    a while; google.rpc.RetryInfo tells how long. Nothing was sent, so trying again later is safe.
+    """
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 46
+    """ERROR_REASON_OVERLOADED comes with RESOURCE_EXHAUSTED: the call could not start before its deadline, or the target's
+    queue is full; google.rpc.QuotaFailure names the limit and google.rpc.RetryInfo tells how long to wait. Nothing was
+    sent, so trying again later is safe.
+    """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 47
+    """ERROR_REASON_REQUEST_ID_REUSED comes with ALREADY_EXISTS: request_id was used with another payload. Take a new one for
+    a new call.
+    """
+    ERROR_REASON_ANSWER_NOT_KEPT: _ErrorReason.ValueType  # 48
+    """ERROR_REASON_ANSWER_NOT_KEPT comes with FAILED_PRECONDITION: the call with this request_id was answered, and the answer
+    was too large to keep. It is not made again, for it would be billed again; take a new request_id to make a new one.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the reason in the google.rpc.ErrorInfo of every failed call, there written without the prefix
@@ -364,5 +385,26 @@ service asked for it: a fault of the service's tables.
 ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 43
 """ERROR_REASON_OUTCOME_UNKNOWN comes with UNKNOWN: the call went out and no answer came back: the work may have been
 done and billed. The service does not repeat it; a caller that does may pay twice.
+"""
+ERROR_REASON_SWITCHED_OFF: ErrorReason.ValueType  # 44
+"""ERROR_REASON_SWITCHED_OFF comes with FAILED_PRECONDITION: the operator has switched this kind of call off, or every
+provider that could serve it. Example: {"capability": "design_voice"}.
+"""
+ERROR_REASON_CIRCUIT_OPEN: ErrorReason.ValueType  # 45
+"""ERROR_REASON_CIRCUIT_OPEN comes with UNAVAILABLE: the target has failed so often lately that nothing is sent to it for
+a while; google.rpc.RetryInfo tells how long. Nothing was sent, so trying again later is safe.
+"""
+ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 46
+"""ERROR_REASON_OVERLOADED comes with RESOURCE_EXHAUSTED: the call could not start before its deadline, or the target's
+queue is full; google.rpc.QuotaFailure names the limit and google.rpc.RetryInfo tells how long to wait. Nothing was
+sent, so trying again later is safe.
+"""
+ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 47
+"""ERROR_REASON_REQUEST_ID_REUSED comes with ALREADY_EXISTS: request_id was used with another payload. Take a new one for
+a new call.
+"""
+ERROR_REASON_ANSWER_NOT_KEPT: ErrorReason.ValueType  # 48
+"""ERROR_REASON_ANSWER_NOT_KEPT comes with FAILED_PRECONDITION: the call with this request_id was answered, and the answer
+was too large to keep. It is not made again, for it would be billed again; take a new request_id to make a new one.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

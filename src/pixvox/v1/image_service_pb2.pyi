@@ -63,7 +63,9 @@ class GenerateImageRequest(_message.Message):
     prompt: _builtins.str
     """prompt describes the picture. Required; its longest length is a capability of the model."""
     model: _builtins.str
-    """model is an id or alias of ListModels. Empty means the service's default for this call."""
+    """model is an id or alias of ListModels, or the name of a route of ListProviders. Empty means the service's default for
+    this call.
+    """
     n: _builtins.int
     """n is the number of pictures, at least 1. Unset means 1."""
     seed: _builtins.int
@@ -76,7 +78,8 @@ class GenerateImageRequest(_message.Message):
     """delivery of the files."""
     request_id: _builtins.str
     """request_id identifies the call; a caller that repeats a call sends the same one. 1..128 printable ASCII characters.
-    Empty means that the service makes one.
+    A call that repeats another one's id and payload gets that one's answer and is not billed again; another payload is
+    refused with REQUEST_ID_REUSED. Empty means that the service makes one.
     """
     provider: _builtins.str
     """provider forces one configured provider. Empty means that the model or the routes decide."""
@@ -229,7 +232,9 @@ class EditImageRequest(_message.Message):
     prompt: _builtins.str
     """prompt says what to change. Required; its longest length is a capability of the model."""
     model: _builtins.str
-    """model is an id or alias of ListModels. Empty means the service's default for this call."""
+    """model is an id or alias of ListModels, or the name of a route of ListProviders. Empty means the service's default for
+    this call.
+    """
     n: _builtins.int
     """n is the number of results, at least 1. Unset means 1."""
     seed: _builtins.int

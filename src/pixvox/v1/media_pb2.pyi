@@ -430,7 +430,9 @@ Global___Cost: _TypeAlias = Cost  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
-    """Attempt is one try to have a provider do the work."""
+    """Attempt is one try to have a provider do the work. Targets that were passed over because their circuit was open or
+    they were full are listed, too; nothing was sent to them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -22,54 +22,80 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from pixvox.v1 import error_reason_pb2 as pixvox_dot_v1_dot_error__reason__pb2
+from pixvox.v1 import image_service_pb2 as pixvox_dot_v1_dot_image__service__pb2
 from pixvox.v1 import media_pb2 as pixvox_dot_v1_dot_media__pb2
+from pixvox.v1 import speech_service_pb2 as pixvox_dot_v1_dot_speech__service__pb2
+from pixvox.v1 import voice_service_pb2 as pixvox_dot_v1_dot_voice__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpixvox/v1/model_service.proto\x12\tpixvox.v1\x1a\x15pixvox/v1/media.proto\"k\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x1d\n\x04verb\x18\x04 \x01(\x0e\x32\x0f.pixvox.v1.Verb\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.pixvox.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.pixvox.v1.Model\"\x16\n\x14ListProvidersRequest\"C\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.pixvox.v1.ProviderInfo\"\xb9\x01\n\x0cProviderInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x1e\n\x05verbs\x18\x04 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12&\n\rdefault_verbs\x18\x05 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12\x0e\n\x06models\x18\x06 \x01(\r\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x16\n\x0eunready_reason\x18\x08 \x01(\t\"\xe3\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12:\n\x0egenerate_image\x18\x05 \x01(\x0b\x32\".pixvox.v1.GenerateImageCapability\x12\x32\n\nedit_image\x18\x06 \x01(\x0b\x32\x1e.pixvox.v1.EditImageCapability\x12\x38\n\rstream_speech\x18\x07 \x01(\x0b\x32!.pixvox.v1.StreamSpeechCapability\x12\x34\n\x0b\x63lone_voice\x18\x08 \x01(\x0b\x32\x1f.pixvox.v1.CloneVoiceCapability\x12\x36\n\x0c\x64\x65sign_voice\x18\t \x01(\x0b\x32 .pixvox.v1.DesignVoiceCapability\"\xf8\x01\n\x08SizeRule\x12%\n\x0c\x64\x65\x66\x61ult_size\x18\x01 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12\x1e\n\x05sizes\x18\x02 \x03(\x0b\x32\x0f.pixvox.v1.Size\x12\x10\n\x08min_side\x18\x03 \x01(\r\x12\x10\n\x08max_side\x18\x04 \x01(\r\x12\x10\n\x08min_area\x18\x05 \x01(\x04\x12\x10\n\x08max_area\x18\x06 \x01(\x04\x12\r\n\x05\x66ixed\x18\x07 \x01(\x08\x12\x12\n\nmax_aspect\x18\x08 \x01(\x01\x12\x13\n\x0bmultiple_of\x18\t \x01(\r\x12%\n\x07\x61liases\x18\n \x03(\x0b\x32\x14.pixvox.v1.SizeAlias\"S\n\tSizeAlias\x12\x1d\n\x04size\x18\x01 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12\'\n\x0e\x65\x66\x66\x65\x63tive_size\x18\x02 \x01(\x0b\x32\x0f.pixvox.v1.Size\"\x83\x02\n\x0bImageOutput\x12!\n\x04size\x18\x01 \x01(\x0b\x32\x13.pixvox.v1.SizeRule\x12\r\n\x05max_n\x18\x02 \x01(\r\x12\'\n\x07\x66ormats\x18\x03 \x03(\x0e\x32\x16.pixvox.v1.ImageFormat\x12\'\n\ndeliveries\x18\x04 \x03(\x0e\x32\x13.pixvox.v1.Delivery\x12\x1d\n\x15max_prompt_characters\x18\x05 \x01(\r\x12&\n\x1emax_negative_prompt_characters\x18\x06 \x01(\r\x12\x12\n\ntakes_seed\x18\x07 \x01(\x08\x12\x15\n\rdeterministic\x18\x08 \x01(\x08\"A\n\x17GenerateImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\"\xb2\x01\n\x13\x45\x64itImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\x12\x12\n\nmax_images\x18\x02 \x01(\r\x12\x12\n\ntakes_mask\x18\x03 \x01(\x08\x12\x18\n\x10input_mime_types\x18\x04 \x03(\t\x12\x17\n\x0fmax_input_bytes\x18\x05 \x01(\x04\x12\x18\n\x10max_input_pixels\x18\x06 \x01(\x04\"!\n\x05Range\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\"\x82\x03\n\x16StreamSpeechCapability\x12%\n\x06voices\x18\x01 \x03(\x0b\x32\x15.pixvox.v1.ModelVoice\x12\x16\n\x0elanguage_codes\x18\x02 \x03(\t\x12+\n\tencodings\x18\x03 \x03(\x0e\x32\x18.pixvox.v1.AudioEncoding\x12\x1a\n\x12sample_rates_hertz\x18\x04 \x03(\r\x12\x1b\n\x13max_text_characters\x18\x05 \x01(\r\x12\'\n\rspeaking_rate\x18\x06 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1f\n\x05pitch\x18\x07 \x01(\x0b\x32\x10.pixvox.v1.Range\x12 \n\x06volume\x18\x08 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1a\n\x12takes_instructions\x18\t \x01(\x08\x12!\n\x19speaks_while_text_arrives\x18\n \x01(\x08\x12\x18\n\x10needs_made_voice\x18\x0b \x01(\x08\"\xb6\x01\n\x14\x43loneVoiceCapability\x12\x17\n\x0fmax_audio_bytes\x18\x01 \x01(\x04\x12\x19\n\x11min_audio_seconds\x18\x02 \x01(\x01\x12\x19\n\x11max_audio_seconds\x18\x03 \x01(\x01\x12\x1d\n\x15min_sample_rate_hertz\x18\x04 \x01(\r\x12\x16\n\x0elanguage_codes\x18\x05 \x03(\t\x12\x18\n\x10needs_transcript\x18\x06 \x01(\x08\"x\n\x15\x44\x65signVoiceCapability\x12\"\n\x1amax_description_characters\x18\x01 \x01(\r\x12#\n\x1bmax_preview_text_characters\x18\x02 \x01(\r\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t\"E\n\nModelVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t*\x8f\x01\n\x04Verb\x12\x14\n\x10VERB_UNSPECIFIED\x10\x00\x12\x17\n\x13VERB_GENERATE_IMAGE\x10\x01\x12\x13\n\x0fVERB_EDIT_IMAGE\x10\x02\x12\x16\n\x12VERB_STREAM_SPEECH\x10\x03\x12\x14\n\x10VERB_CLONE_VOICE\x10\x04\x12\x15\n\x11VERB_DESIGN_VOICE\x10\x05\x32\xf2\x01\n\x0cModelService\x12I\n\nListModels\x12\x1c.pixvox.v1.ListModelsRequest\x1a\x1d.pixvox.v1.ListModelsResponse\x12\x43\n\x08GetModel\x12\x1a.pixvox.v1.GetModelRequest\x1a\x1b.pixvox.v1.GetModelResponse\x12R\n\rListProviders\x12\x1f.pixvox.v1.ListProvidersRequest\x1a .pixvox.v1.ListProvidersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpixvox/v1/model_service.proto\x12\tpixvox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpixvox/v1/error_reason.proto\x1a\x1dpixvox/v1/image_service.proto\x1a\x15pixvox/v1/media.proto\x1a\x1epixvox/v1/speech_service.proto\x1a\x1dpixvox/v1/voice_service.proto\"k\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\x1d\n\x04verb\x18\x04 \x01(\x0e\x32\x0f.pixvox.v1.Verb\"O\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.pixvox.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"2\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.pixvox.v1.Model\"\x16\n\x14ListProvidersRequest\"|\n\x15ListProvidersResponse\x12*\n\tproviders\x18\x01 \x03(\x0b\x32\x17.pixvox.v1.ProviderInfo\x12 \n\x06routes\x18\x02 \x03(\x0b\x32\x10.pixvox.v1.Route\x12\x15\n\rconfig_digest\x18\x03 \x01(\t\"\x86\x01\n\x05Route\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1e\n\x05verbs\x18\x02 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12&\n\rdefault_verbs\x18\x03 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12\'\n\x07targets\x18\x04 \x03(\x0b\x32\x16.pixvox.v1.RouteTarget\"\x93\x02\n\x0bRouteTarget\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x12\n\nconditions\x18\x03 \x01(\t\x12\x1e\n\x11\x63onfigured_weight\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12rolled_back_reason\x18\x06 \x01(\t\x12\x34\n\x10rolled_back_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06health\x18\x08 \x01(\x0b\x32\x17.pixvox.v1.TargetHealthB\x14\n\x12_configured_weightB\t\n\x07_weight\"\xc0\x02\n\x0cTargetHealth\x12(\n\x07\x62reaker\x18\x01 \x01(\x0e\x32\x17.pixvox.v1.BreakerState\x12\x16\n\x0e\x62reaker_reason\x18\x02 \x01(\t\x12.\n\x0bretry_delay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\tin_flight\x18\x04 \x01(\r\x12\x15\n\rmax_in_flight\x18\x05 \x01(\r\x12\x0e\n\x06queued\x18\x06 \x01(\r\x12\x12\n\nmax_queued\x18\x07 \x01(\r\x12\x1b\n\x13requests_per_minute\x18\x08 \x01(\x01\x12\x30\n\rexpected_wait\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x06warmth\x18\n \x01(\x0e\x32\x11.pixvox.v1.Warmth\"\xd2\x02\n\x13\x45xplainRouteRequest\x12\x39\n\x0egenerate_image\x18\x01 \x01(\x0b\x32\x1f.pixvox.v1.GenerateImageRequestH\x00\x12\x31\n\nedit_image\x18\x02 \x01(\x0b\x32\x1b.pixvox.v1.EditImageRequestH\x00\x12\x30\n\rstream_speech\x18\x03 \x01(\x0b\x32\x17.pixvox.v1.SpeechConfigH\x00\x12\x33\n\x0b\x63lone_voice\x18\x04 \x01(\x0b\x32\x1c.pixvox.v1.CloneVoiceRequestH\x00\x12\x35\n\x0c\x64\x65sign_voice\x18\x05 \x01(\x0b\x32\x1d.pixvox.v1.DesignVoiceRequestH\x00\x12\x0e\n\x06\x63\x61ller\x18\x06 \x01(\t\x12\x17\n\x0ftext_characters\x18\x07 \x01(\x04\x42\x06\n\x04\x63\x61ll\"\xc0\x01\n\x14\x45xplainRouteResponse\x12\r\n\x05route\x18\x01 \x01(\t\x12-\n\ncandidates\x18\x02 \x03(\x0b\x32\x19.pixvox.v1.RouteCandidate\x12,\n\x0c\x65rror_reason\x18\x03 \x01(\x0e\x32\x16.pixvox.v1.ErrorReason\x12\x15\n\rerror_message\x18\x04 \x01(\t\x12\x15\n\rconfig_digest\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61ller\x18\x06 \x01(\t\"U\n\x0cRouteFinding\x12$\n\x05\x63heck\x18\x01 \x01(\x0e\x32\x15.pixvox.v1.RouteCheck\x12\x0e\n\x06passed\x18\x02 \x01(\x08\x12\x0f\n\x07message\x18\x03 \x01(\t\"\xc0\x01\n\x0eRouteCandidate\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x10\n\x08\x65ligible\x18\x03 \x01(\x08\x12)\n\x08\x66indings\x18\x04 \x03(\x0b\x32\x17.pixvox.v1.RouteFinding\x12\'\n\x0e\x65stimated_cost\x18\x05 \x01(\x0b\x32\x0f.pixvox.v1.Cost\x12\'\n\x06health\x18\x06 \x01(\x0b\x32\x17.pixvox.v1.TargetHealth\"\xf1\x01\n\x0cProviderInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12\x1e\n\x05verbs\x18\x04 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12&\n\rdefault_verbs\x18\x05 \x03(\x0e\x32\x0f.pixvox.v1.Verb\x12\x0e\n\x06models\x18\x06 \x01(\r\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x16\n\x0eunready_reason\x18\x08 \x01(\t\x12\x0f\n\x07\x65nabled\x18\t \x01(\x08\x12%\n\x0cswitched_off\x18\n \x03(\x0e\x32\x0f.pixvox.v1.Verb\"\x97\x03\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12:\n\x0egenerate_image\x18\x05 \x01(\x0b\x32\".pixvox.v1.GenerateImageCapability\x12\x32\n\nedit_image\x18\x06 \x01(\x0b\x32\x1e.pixvox.v1.EditImageCapability\x12\x38\n\rstream_speech\x18\x07 \x01(\x0b\x32!.pixvox.v1.StreamSpeechCapability\x12\x34\n\x0b\x63lone_voice\x18\x08 \x01(\x0b\x32\x1f.pixvox.v1.CloneVoiceCapability\x12\x36\n\x0c\x64\x65sign_voice\x18\t \x01(\x0b\x32 .pixvox.v1.DesignVoiceCapability\x12\x1b\n\x13requests_per_minute\x18\n \x01(\x01\x12\x15\n\rmax_in_flight\x18\x0b \x01(\r\"\xf8\x01\n\x08SizeRule\x12%\n\x0c\x64\x65\x66\x61ult_size\x18\x01 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12\x1e\n\x05sizes\x18\x02 \x03(\x0b\x32\x0f.pixvox.v1.Size\x12\x10\n\x08min_side\x18\x03 \x01(\r\x12\x10\n\x08max_side\x18\x04 \x01(\r\x12\x10\n\x08min_area\x18\x05 \x01(\x04\x12\x10\n\x08max_area\x18\x06 \x01(\x04\x12\r\n\x05\x66ixed\x18\x07 \x01(\x08\x12\x12\n\nmax_aspect\x18\x08 \x01(\x01\x12\x13\n\x0bmultiple_of\x18\t \x01(\r\x12%\n\x07\x61liases\x18\n \x03(\x0b\x32\x14.pixvox.v1.SizeAlias\"S\n\tSizeAlias\x12\x1d\n\x04size\x18\x01 \x01(\x0b\x32\x0f.pixvox.v1.Size\x12\'\n\x0e\x65\x66\x66\x65\x63tive_size\x18\x02 \x01(\x0b\x32\x0f.pixvox.v1.Size\"\x83\x02\n\x0bImageOutput\x12!\n\x04size\x18\x01 \x01(\x0b\x32\x13.pixvox.v1.SizeRule\x12\r\n\x05max_n\x18\x02 \x01(\r\x12\'\n\x07\x66ormats\x18\x03 \x03(\x0e\x32\x16.pixvox.v1.ImageFormat\x12\'\n\ndeliveries\x18\x04 \x03(\x0e\x32\x13.pixvox.v1.Delivery\x12\x1d\n\x15max_prompt_characters\x18\x05 \x01(\r\x12&\n\x1emax_negative_prompt_characters\x18\x06 \x01(\r\x12\x12\n\ntakes_seed\x18\x07 \x01(\x08\x12\x15\n\rdeterministic\x18\x08 \x01(\x08\"A\n\x17GenerateImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\"\xb2\x01\n\x13\x45\x64itImageCapability\x12&\n\x06output\x18\x01 \x01(\x0b\x32\x16.pixvox.v1.ImageOutput\x12\x12\n\nmax_images\x18\x02 \x01(\r\x12\x12\n\ntakes_mask\x18\x03 \x01(\x08\x12\x18\n\x10input_mime_types\x18\x04 \x03(\t\x12\x17\n\x0fmax_input_bytes\x18\x05 \x01(\x04\x12\x18\n\x10max_input_pixels\x18\x06 \x01(\x04\"!\n\x05Range\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\"\x82\x03\n\x16StreamSpeechCapability\x12%\n\x06voices\x18\x01 \x03(\x0b\x32\x15.pixvox.v1.ModelVoice\x12\x16\n\x0elanguage_codes\x18\x02 \x03(\t\x12+\n\tencodings\x18\x03 \x03(\x0e\x32\x18.pixvox.v1.AudioEncoding\x12\x1a\n\x12sample_rates_hertz\x18\x04 \x03(\r\x12\x1b\n\x13max_text_characters\x18\x05 \x01(\r\x12\'\n\rspeaking_rate\x18\x06 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1f\n\x05pitch\x18\x07 \x01(\x0b\x32\x10.pixvox.v1.Range\x12 \n\x06volume\x18\x08 \x01(\x0b\x32\x10.pixvox.v1.Range\x12\x1a\n\x12takes_instructions\x18\t \x01(\x08\x12!\n\x19speaks_while_text_arrives\x18\n \x01(\x08\x12\x18\n\x10needs_made_voice\x18\x0b \x01(\x08\"\xb6\x01\n\x14\x43loneVoiceCapability\x12\x17\n\x0fmax_audio_bytes\x18\x01 \x01(\x04\x12\x19\n\x11min_audio_seconds\x18\x02 \x01(\x01\x12\x19\n\x11max_audio_seconds\x18\x03 \x01(\x01\x12\x1d\n\x15min_sample_rate_hertz\x18\x04 \x01(\r\x12\x16\n\x0elanguage_codes\x18\x05 \x03(\t\x12\x18\n\x10needs_transcript\x18\x06 \x01(\x08\"x\n\x15\x44\x65signVoiceCapability\x12\"\n\x1amax_description_characters\x18\x01 \x01(\r\x12#\n\x1bmax_preview_text_characters\x18\x02 \x01(\r\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t\"E\n\nModelVoice\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x16\n\x0elanguage_codes\x18\x03 \x03(\t*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03*W\n\x06Warmth\x12\x16\n\x12WARMTH_UNSPECIFIED\x10\x00\x12\x0f\n\x0bWARMTH_WARM\x10\x01\x12\x13\n\x0fWARMTH_STARTING\x10\x02\x12\x0f\n\x0bWARMTH_COLD\x10\x03*\x86\x02\n\nRouteCheck\x12\x1b\n\x17ROUTE_CHECK_UNSPECIFIED\x10\x00\x12\x19\n\x15ROUTE_CHECK_CONDITION\x10\x01\x12\x16\n\x12ROUTE_CHECK_SWITCH\x10\x02\x12\x1a\n\x16ROUTE_CHECK_CAPABILITY\x10\x03\x12\x16\n\x12ROUTE_CHECK_WEIGHT\x10\x04\x12\x15\n\x11ROUTE_CHECK_READY\x10\x05\x12\x17\n\x13ROUTE_CHECK_BREAKER\x10\x06\x12\x15\n\x11ROUTE_CHECK_QUOTA\x10\x07\x12\x16\n\x12ROUTE_CHECK_WARMTH\x10\x08\x12\x15\n\x11ROUTE_CHECK_VOICE\x10\t*\x8f\x01\n\x04Verb\x12\x14\n\x10VERB_UNSPECIFIED\x10\x00\x12\x17\n\x13VERB_GENERATE_IMAGE\x10\x01\x12\x13\n\x0fVERB_EDIT_IMAGE\x10\x02\x12\x16\n\x12VERB_STREAM_SPEECH\x10\x03\x12\x14\n\x10VERB_CLONE_VOICE\x10\x04\x12\x15\n\x11VERB_DESIGN_VOICE\x10\x05\x32\xc3\x02\n\x0cModelService\x12I\n\nListModels\x12\x1c.pixvox.v1.ListModelsRequest\x1a\x1d.pixvox.v1.ListModelsResponse\x12\x43\n\x08GetModel\x12\x1a.pixvox.v1.GetModelRequest\x1a\x1b.pixvox.v1.GetModelResponse\x12R\n\rListProviders\x12\x1f.pixvox.v1.ListProvidersRequest\x1a .pixvox.v1.ListProvidersResponse\x12O\n\x0c\x45xplainRoute\x12\x1e.pixvox.v1.ExplainRouteRequest\x1a\x1f.pixvox.v1.ExplainRouteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pixvox.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERB']._serialized_start=2650
-  _globals['_VERB']._serialized_end=2793
-  _globals['_LISTMODELSREQUEST']._serialized_start=67
-  _globals['_LISTMODELSREQUEST']._serialized_end=174
-  _globals['_LISTMODELSRESPONSE']._serialized_start=176
-  _globals['_LISTMODELSRESPONSE']._serialized_end=255
-  _globals['_GETMODELREQUEST']._serialized_start=257
-  _globals['_GETMODELREQUEST']._serialized_end=307
-  _globals['_GETMODELRESPONSE']._serialized_start=309
-  _globals['_GETMODELRESPONSE']._serialized_end=360
-  _globals['_LISTPROVIDERSREQUEST']._serialized_start=362
-  _globals['_LISTPROVIDERSREQUEST']._serialized_end=384
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=386
-  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=453
-  _globals['_PROVIDERINFO']._serialized_start=456
-  _globals['_PROVIDERINFO']._serialized_end=641
-  _globals['_MODEL']._serialized_start=644
-  _globals['_MODEL']._serialized_end=999
-  _globals['_SIZERULE']._serialized_start=1002
-  _globals['_SIZERULE']._serialized_end=1250
-  _globals['_SIZEALIAS']._serialized_start=1252
-  _globals['_SIZEALIAS']._serialized_end=1335
-  _globals['_IMAGEOUTPUT']._serialized_start=1338
-  _globals['_IMAGEOUTPUT']._serialized_end=1597
-  _globals['_GENERATEIMAGECAPABILITY']._serialized_start=1599
-  _globals['_GENERATEIMAGECAPABILITY']._serialized_end=1664
-  _globals['_EDITIMAGECAPABILITY']._serialized_start=1667
-  _globals['_EDITIMAGECAPABILITY']._serialized_end=1845
-  _globals['_RANGE']._serialized_start=1847
-  _globals['_RANGE']._serialized_end=1880
-  _globals['_STREAMSPEECHCAPABILITY']._serialized_start=1883
-  _globals['_STREAMSPEECHCAPABILITY']._serialized_end=2269
-  _globals['_CLONEVOICECAPABILITY']._serialized_start=2272
-  _globals['_CLONEVOICECAPABILITY']._serialized_end=2454
-  _globals['_DESIGNVOICECAPABILITY']._serialized_start=2456
-  _globals['_DESIGNVOICECAPABILITY']._serialized_end=2576
-  _globals['_MODELVOICE']._serialized_start=2578
-  _globals['_MODELVOICE']._serialized_end=2647
-  _globals['_MODELSERVICE']._serialized_start=2796
-  _globals['_MODELSERVICE']._serialized_end=3038
+  _globals['_BREAKERSTATE']._serialized_start=4559
+  _globals['_BREAKERSTATE']._serialized_end=4683
+  _globals['_WARMTH']._serialized_start=4685
+  _globals['_WARMTH']._serialized_end=4772
+  _globals['_ROUTECHECK']._serialized_start=4775
+  _globals['_ROUTECHECK']._serialized_end=5037
+  _globals['_VERB']._serialized_start=5040
+  _globals['_VERB']._serialized_end=5183
+  _globals['_LISTMODELSREQUEST']._serialized_start=256
+  _globals['_LISTMODELSREQUEST']._serialized_end=363
+  _globals['_LISTMODELSRESPONSE']._serialized_start=365
+  _globals['_LISTMODELSRESPONSE']._serialized_end=444
+  _globals['_GETMODELREQUEST']._serialized_start=446
+  _globals['_GETMODELREQUEST']._serialized_end=496
+  _globals['_GETMODELRESPONSE']._serialized_start=498
+  _globals['_GETMODELRESPONSE']._serialized_end=549
+  _globals['_LISTPROVIDERSREQUEST']._serialized_start=551
+  _globals['_LISTPROVIDERSREQUEST']._serialized_end=573
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_start=575
+  _globals['_LISTPROVIDERSRESPONSE']._serialized_end=699
+  _globals['_ROUTE']._serialized_start=702
+  _globals['_ROUTE']._serialized_end=836
+  _globals['_ROUTETARGET']._serialized_start=839
+  _globals['_ROUTETARGET']._serialized_end=1114
+  _globals['_TARGETHEALTH']._serialized_start=1117
+  _globals['_TARGETHEALTH']._serialized_end=1437
+  _globals['_EXPLAINROUTEREQUEST']._serialized_start=1440
+  _globals['_EXPLAINROUTEREQUEST']._serialized_end=1778
+  _globals['_EXPLAINROUTERESPONSE']._serialized_start=1781
+  _globals['_EXPLAINROUTERESPONSE']._serialized_end=1973
+  _globals['_ROUTEFINDING']._serialized_start=1975
+  _globals['_ROUTEFINDING']._serialized_end=2060
+  _globals['_ROUTECANDIDATE']._serialized_start=2063
+  _globals['_ROUTECANDIDATE']._serialized_end=2255
+  _globals['_PROVIDERINFO']._serialized_start=2258
+  _globals['_PROVIDERINFO']._serialized_end=2499
+  _globals['_MODEL']._serialized_start=2502
+  _globals['_MODEL']._serialized_end=2909
+  _globals['_SIZERULE']._serialized_start=2912
+  _globals['_SIZERULE']._serialized_end=3160
+  _globals['_SIZEALIAS']._serialized_start=3162
+  _globals['_SIZEALIAS']._serialized_end=3245
+  _globals['_IMAGEOUTPUT']._serialized_start=3248
+  _globals['_IMAGEOUTPUT']._serialized_end=3507
+  _globals['_GENERATEIMAGECAPABILITY']._serialized_start=3509
+  _globals['_GENERATEIMAGECAPABILITY']._serialized_end=3574
+  _globals['_EDITIMAGECAPABILITY']._serialized_start=3577
+  _globals['_EDITIMAGECAPABILITY']._serialized_end=3755
+  _globals['_RANGE']._serialized_start=3757
+  _globals['_RANGE']._serialized_end=3790
+  _globals['_STREAMSPEECHCAPABILITY']._serialized_start=3793
+  _globals['_STREAMSPEECHCAPABILITY']._serialized_end=4179
+  _globals['_CLONEVOICECAPABILITY']._serialized_start=4182
+  _globals['_CLONEVOICECAPABILITY']._serialized_end=4364
+  _globals['_DESIGNVOICECAPABILITY']._serialized_start=4366
+  _globals['_DESIGNVOICECAPABILITY']._serialized_end=4486
+  _globals['_MODELVOICE']._serialized_start=4488
+  _globals['_MODELVOICE']._serialized_end=4557
+  _globals['_MODELSERVICE']._serialized_start=5186
+  _globals['_MODELSERVICE']._serialized_end=5509
 # @@protoc_insertion_point(module_scope)

@@ -5,10 +5,16 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from pixvox.v1 import error_reason_pb2 as _error_reason_pb2
+from pixvox.v1 import image_service_pb2 as _image_service_pb2
 from pixvox.v1 import media_pb2 as _media_pb2
+from pixvox.v1 import speech_service_pb2 as _speech_service_pb2
+from pixvox.v1 import voice_service_pb2 as _voice_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +25,114 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """BREAKER_STATE_UNSPECIFIED is never sent."""
+    BREAKER_STATE_CLOSED: _BreakerState.ValueType  # 1
+    """BREAKER_STATE_CLOSED: calls are sent."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 2
+    """BREAKER_STATE_OPEN: no call is sent, because too many have failed."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 3
+    """BREAKER_STATE_HALF_OPEN: a few calls are sent, to see whether the target works again."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """BreakerState is whether calls are sent to a target."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""BREAKER_STATE_UNSPECIFIED is never sent."""
+BREAKER_STATE_CLOSED: BreakerState.ValueType  # 1
+"""BREAKER_STATE_CLOSED: calls are sent."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 2
+"""BREAKER_STATE_OPEN: no call is sent, because too many have failed."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
+"""BREAKER_STATE_HALF_OPEN: a few calls are sent, to see whether the target works again."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
+
+class _Warmth:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WarmthEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Warmth.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WARMTH_UNSPECIFIED: _Warmth.ValueType  # 0
+    """WARMTH_UNSPECIFIED: the provider cannot tell, or is always warm."""
+    WARMTH_WARM: _Warmth.ValueType  # 1
+    """WARMTH_WARM: it can begin at once."""
+    WARMTH_STARTING: _Warmth.ValueType  # 2
+    """WARMTH_STARTING: it is starting up."""
+    WARMTH_COLD: _Warmth.ValueType  # 3
+    """WARMTH_COLD: it has to be started first."""
+
+class Warmth(_Warmth, metaclass=_WarmthEnumTypeWrapper):
+    """Warmth is whether a target can begin at once."""
+
+WARMTH_UNSPECIFIED: Warmth.ValueType  # 0
+"""WARMTH_UNSPECIFIED: the provider cannot tell, or is always warm."""
+WARMTH_WARM: Warmth.ValueType  # 1
+"""WARMTH_WARM: it can begin at once."""
+WARMTH_STARTING: Warmth.ValueType  # 2
+"""WARMTH_STARTING: it is starting up."""
+WARMTH_COLD: Warmth.ValueType  # 3
+"""WARMTH_COLD: it has to be started first."""
+Global___Warmth: _TypeAlias = Warmth  # noqa: Y015
+
+class _RouteCheck:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RouteCheckEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RouteCheck.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROUTE_CHECK_UNSPECIFIED: _RouteCheck.ValueType  # 0
+    """ROUTE_CHECK_UNSPECIFIED is never sent."""
+    ROUTE_CHECK_CONDITION: _RouteCheck.ValueType  # 1
+    """ROUTE_CHECK_CONDITION: the conditions of the route's target."""
+    ROUTE_CHECK_SWITCH: _RouteCheck.ValueType  # 2
+    """ROUTE_CHECK_SWITCH: whether the provider and its capability are switched on."""
+    ROUTE_CHECK_CAPABILITY: _RouteCheck.ValueType  # 3
+    """ROUTE_CHECK_CAPABILITY: whether the model can do what the request asks."""
+    ROUTE_CHECK_WEIGHT: _RouteCheck.ValueType  # 4
+    """ROUTE_CHECK_WEIGHT: its weight, and what a guard made of it."""
+    ROUTE_CHECK_READY: _RouteCheck.ValueType  # 5
+    """ROUTE_CHECK_READY: whether the provider is configured to work at all."""
+    ROUTE_CHECK_BREAKER: _RouteCheck.ValueType  # 6
+    """ROUTE_CHECK_BREAKER: its circuit breaker."""
+    ROUTE_CHECK_QUOTA: _RouteCheck.ValueType  # 7
+    """ROUTE_CHECK_QUOTA: its rate, its places and its queue."""
+    ROUTE_CHECK_WARMTH: _RouteCheck.ValueType  # 8
+    """ROUTE_CHECK_WARMTH: whether it is warm, where the route cares."""
+    ROUTE_CHECK_VOICE: _RouteCheck.ValueType  # 9
+    """ROUTE_CHECK_VOICE: whether the voice belongs to it."""
+
+class RouteCheck(_RouteCheck, metaclass=_RouteCheckEnumTypeWrapper):
+    """RouteCheck is one thing that decides about a candidate."""
+
+ROUTE_CHECK_UNSPECIFIED: RouteCheck.ValueType  # 0
+"""ROUTE_CHECK_UNSPECIFIED is never sent."""
+ROUTE_CHECK_CONDITION: RouteCheck.ValueType  # 1
+"""ROUTE_CHECK_CONDITION: the conditions of the route's target."""
+ROUTE_CHECK_SWITCH: RouteCheck.ValueType  # 2
+"""ROUTE_CHECK_SWITCH: whether the provider and its capability are switched on."""
+ROUTE_CHECK_CAPABILITY: RouteCheck.ValueType  # 3
+"""ROUTE_CHECK_CAPABILITY: whether the model can do what the request asks."""
+ROUTE_CHECK_WEIGHT: RouteCheck.ValueType  # 4
+"""ROUTE_CHECK_WEIGHT: its weight, and what a guard made of it."""
+ROUTE_CHECK_READY: RouteCheck.ValueType  # 5
+"""ROUTE_CHECK_READY: whether the provider is configured to work at all."""
+ROUTE_CHECK_BREAKER: RouteCheck.ValueType  # 6
+"""ROUTE_CHECK_BREAKER: its circuit breaker."""
+ROUTE_CHECK_QUOTA: RouteCheck.ValueType  # 7
+"""ROUTE_CHECK_QUOTA: its rate, its places and its queue."""
+ROUTE_CHECK_WARMTH: RouteCheck.ValueType  # 8
+"""ROUTE_CHECK_WARMTH: whether it is warm, where the route cares."""
+ROUTE_CHECK_VOICE: RouteCheck.ValueType  # 9
+"""ROUTE_CHECK_VOICE: whether the voice belongs to it."""
+Global___RouteCheck: _TypeAlias = RouteCheck  # noqa: Y015
 
 class _Verb:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -192,22 +306,377 @@ class ListProvidersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PROVIDERS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    CONFIG_DIGEST_FIELD_NUMBER: _builtins.int
+    config_digest: _builtins.str
+    """config_digest identifies the configuration that this instance runs. Instances that are configured alike have the same
+    one.
+    """
     @_builtins.property
     def providers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderInfo]:
         """providers in the configuration's order."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Route]:
+        """routes in the configuration's order."""
 
     def __init__(
         self,
         *,
         providers: _abc.Iterable[Global___ProviderInfo] | None = ...,
+        routes: _abc.Iterable[Global___Route] | None = ...,
+        config_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["providers", b"providers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_digest", b"config_digest", "providers", b"providers", "routes", b"routes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProvidersResponse: _TypeAlias = ListProvidersResponse  # noqa: Y015
+
+@_typing.final
+class Route(_message.Message):
+    """Route is a name that requests may use as their model, and the targets behind it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERBS_FIELD_NUMBER: _builtins.int
+    DEFAULT_VERBS_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """name of the route."""
+    @_builtins.property
+    def verbs(self) -> _containers.RepeatedScalarFieldContainer[Global___Verb.ValueType]:
+        """verbs that it serves."""
+
+    @_builtins.property
+    def default_verbs(self) -> _containers.RepeatedScalarFieldContainer[Global___Verb.ValueType]:
+        """default_verbs that it serves when a request names neither model nor provider."""
+
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteTarget]:
+        """targets in the configuration's order."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        verbs: _abc.Iterable[Global___Verb.ValueType] | None = ...,
+        default_verbs: _abc.Iterable[Global___Verb.ValueType] | None = ...,
+        targets: _abc.Iterable[Global___RouteTarget] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_verbs", b"default_verbs", "name", b"name", "targets", b"targets", "verbs", b"verbs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Route: _TypeAlias = Route  # noqa: Y015
+
+@_typing.final
+class RouteTarget(_message.Message):
+    """RouteTarget is one target of a route."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    CONFIGURED_WEIGHT_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_REASON_FIELD_NUMBER: _builtins.int
+    ROLLED_BACK_TIME_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """provider by its configured name."""
+    model: _builtins.str
+    """model is its id."""
+    conditions: _builtins.str
+    """conditions that a call has to meet, as the configuration says them. Empty means that every call does."""
+    configured_weight: _builtins.float
+    """configured_weight is its share among the weighted targets beside it. Unset if it has none."""
+    weight: _builtins.float
+    """weight that is in force: 0 after a guard has rolled the target back. Unset if it has none."""
+    rolled_back_reason: _builtins.str
+    """rolled_back_reason says why its guard took its weight away. Empty if it did not."""
+    @_builtins.property
+    def rolled_back_time(self) -> _timestamp_pb2.Timestamp:
+        """rolled_back_time is when its guard took its weight away."""
+
+    @_builtins.property
+    def health(self) -> Global___TargetHealth:
+        """health of the target."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        conditions: _builtins.str = ...,
+        configured_weight: _builtins.float | None = ...,
+        weight: _builtins.float | None = ...,
+        rolled_back_reason: _builtins.str = ...,
+        rolled_back_time: _timestamp_pb2.Timestamp | None = ...,
+        health: Global___TargetHealth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_configured_weight", b"_configured_weight", "_weight", b"_weight", "configured_weight", b"configured_weight", "health", b"health", "rolled_back_time", b"rolled_back_time", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_configured_weight", b"_configured_weight", "_weight", b"_weight", "conditions", b"conditions", "configured_weight", b"configured_weight", "health", b"health", "model", b"model", "provider", b"provider", "rolled_back_reason", b"rolled_back_reason", "rolled_back_time", b"rolled_back_time", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__configured_weight: _TypeAlias = _typing.Literal["configured_weight"]  # noqa: Y015
+    _WhichOneofArgType__configured_weight: _TypeAlias = _typing.Literal["_configured_weight", b"_configured_weight"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__configured_weight) -> _WhichOneofReturnType__configured_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___RouteTarget: _TypeAlias = RouteTarget  # noqa: Y015
+
+@_typing.final
+class TargetHealth(_message.Message):
+    """TargetHealth is how a target is, as this instance sees it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BREAKER_FIELD_NUMBER: _builtins.int
+    BREAKER_REASON_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    MAX_QUEUED_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    EXPECTED_WAIT_FIELD_NUMBER: _builtins.int
+    WARMTH_FIELD_NUMBER: _builtins.int
+    breaker: Global___BreakerState.ValueType
+    """breaker of the target."""
+    breaker_reason: _builtins.str
+    """breaker_reason says why the breaker is not closed. Empty if it is."""
+    in_flight: _builtins.int
+    """in_flight is the number of calls that it serves."""
+    max_in_flight: _builtins.int
+    """max_in_flight is the most of them. 0 is no limit."""
+    queued: _builtins.int
+    """queued is the number of calls that wait for it."""
+    max_queued: _builtins.int
+    """max_queued is the most of them."""
+    requests_per_minute: _builtins.float
+    """requests_per_minute that it is sent at most. 0 is no limit."""
+    warmth: Global___Warmth.ValueType
+    """warmth of the target."""
+    @_builtins.property
+    def retry_delay(self) -> _duration_pb2.Duration:
+        """retry_delay is the time until the target is tried again. Unset if it is in use."""
+
+    @_builtins.property
+    def expected_wait(self) -> _duration_pb2.Duration:
+        """expected_wait until a call that comes now could begin."""
+
+    def __init__(
+        self,
+        *,
+        breaker: Global___BreakerState.ValueType = ...,
+        breaker_reason: _builtins.str = ...,
+        retry_delay: _duration_pb2.Duration | None = ...,
+        in_flight: _builtins.int = ...,
+        max_in_flight: _builtins.int = ...,
+        queued: _builtins.int = ...,
+        max_queued: _builtins.int = ...,
+        requests_per_minute: _builtins.float = ...,
+        expected_wait: _duration_pb2.Duration | None = ...,
+        warmth: Global___Warmth.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expected_wait", b"expected_wait", "retry_delay", b"retry_delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "breaker_reason", b"breaker_reason", "expected_wait", b"expected_wait", "in_flight", b"in_flight", "max_in_flight", b"max_in_flight", "max_queued", b"max_queued", "queued", b"queued", "requests_per_minute", b"requests_per_minute", "retry_delay", b"retry_delay", "warmth", b"warmth"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TargetHealth: _TypeAlias = TargetHealth  # noqa: Y015
+
+@_typing.final
+class ExplainRouteRequest(_message.Message):
+    """ExplainRouteRequest is a call that is not made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATE_IMAGE_FIELD_NUMBER: _builtins.int
+    EDIT_IMAGE_FIELD_NUMBER: _builtins.int
+    STREAM_SPEECH_FIELD_NUMBER: _builtins.int
+    CLONE_VOICE_FIELD_NUMBER: _builtins.int
+    DESIGN_VOICE_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    TEXT_CHARACTERS_FIELD_NUMBER: _builtins.int
+    caller: _builtins.str
+    """caller to explain it for. Empty means the caller of ExplainRoute."""
+    text_characters: _builtins.int
+    """text_characters is the length of the text of a speech call in Unicode code points, for its cost."""
+    @_builtins.property
+    def generate_image(self) -> _image_service_pb2.GenerateImageRequest:
+        """generate_image is a GenerateImage call."""
+
+    @_builtins.property
+    def edit_image(self) -> _image_service_pb2.EditImageRequest:
+        """edit_image is an EditImage call."""
+
+    @_builtins.property
+    def stream_speech(self) -> _speech_service_pb2.SpeechConfig:
+        """stream_speech is the config of a StreamSpeech or SynthesizeSpeech call."""
+
+    @_builtins.property
+    def clone_voice(self) -> _voice_service_pb2.CloneVoiceRequest:
+        """clone_voice is a CloneVoice call."""
+
+    @_builtins.property
+    def design_voice(self) -> _voice_service_pb2.DesignVoiceRequest:
+        """design_voice is a DesignVoice call."""
+
+    def __init__(
+        self,
+        *,
+        generate_image: _image_service_pb2.GenerateImageRequest | None = ...,
+        edit_image: _image_service_pb2.EditImageRequest | None = ...,
+        stream_speech: _speech_service_pb2.SpeechConfig | None = ...,
+        clone_voice: _voice_service_pb2.CloneVoiceRequest | None = ...,
+        design_voice: _voice_service_pb2.DesignVoiceRequest | None = ...,
+        caller: _builtins.str = ...,
+        text_characters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "clone_voice", b"clone_voice", "design_voice", b"design_voice", "edit_image", b"edit_image", "generate_image", b"generate_image", "stream_speech", b"stream_speech"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "caller", b"caller", "clone_voice", b"clone_voice", "design_voice", b"design_voice", "edit_image", b"edit_image", "generate_image", b"generate_image", "stream_speech", b"stream_speech", "text_characters", b"text_characters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["generate_image", "edit_image", "stream_speech", "clone_voice", "design_voice"]  # noqa: Y015
+    _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
+
+Global___ExplainRouteRequest: _TypeAlias = ExplainRouteRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRouteResponse(_message.Message):
+    """ExplainRouteResponse is what would become of the call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTE_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    ERROR_REASON_FIELD_NUMBER: _builtins.int
+    ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    CONFIG_DIGEST_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    route: _builtins.str
+    """route that the call takes. Empty if it names a model or a provider, or takes a default that is no route."""
+    error_reason: _error_reason_pb2.ErrorReason.ValueType
+    """error_reason of the call if no candidate is eligible. Unspecified if one is."""
+    error_message: _builtins.str
+    """error_message is a sentence for a person, of the same."""
+    config_digest: _builtins.str
+    """config_digest identifies the configuration that was asked."""
+    caller: _builtins.str
+    """caller that the explanation is for."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteCandidate]:
+        """candidates in the order in which they would be tried; those that are not eligible stay where they would have stood."""
+
+    def __init__(
+        self,
+        *,
+        route: _builtins.str = ...,
+        candidates: _abc.Iterable[Global___RouteCandidate] | None = ...,
+        error_reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        error_message: _builtins.str = ...,
+        config_digest: _builtins.str = ...,
+        caller: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "candidates", b"candidates", "config_digest", b"config_digest", "error_message", b"error_message", "error_reason", b"error_reason", "route", b"route"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRouteResponse: _TypeAlias = ExplainRouteResponse  # noqa: Y015
+
+@_typing.final
+class RouteFinding(_message.Message):
+    """RouteFinding is what one check says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    check: Global___RouteCheck.ValueType
+    """check that was made."""
+    passed: _builtins.bool
+    """passed is false if it keeps the candidate from being tried."""
+    message: _builtins.str
+    """message is a sentence for a person."""
+    def __init__(
+        self,
+        *,
+        check: Global___RouteCheck.ValueType = ...,
+        passed: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["check", b"check", "message", b"message", "passed", b"passed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouteFinding: _TypeAlias = RouteFinding  # noqa: Y015
+
+@_typing.final
+class RouteCandidate(_message.Message):
+    """RouteCandidate is a target that was considered."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    ELIGIBLE_FIELD_NUMBER: _builtins.int
+    FINDINGS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_COST_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """provider by its configured name."""
+    model: _builtins.str
+    """model is its id."""
+    eligible: _builtins.bool
+    """eligible is true if the call would be tried there."""
+    @_builtins.property
+    def findings(self) -> _containers.RepeatedCompositeFieldContainer[Global___RouteFinding]:
+        """findings in the order of the checks."""
+
+    @_builtins.property
+    def estimated_cost(self) -> _media_pb2.Cost:
+        """estimated_cost by the service's price table."""
+
+    @_builtins.property
+    def health(self) -> Global___TargetHealth:
+        """health of the target."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        model: _builtins.str = ...,
+        eligible: _builtins.bool = ...,
+        findings: _abc.Iterable[Global___RouteFinding] | None = ...,
+        estimated_cost: _media_pb2.Cost | None = ...,
+        health: Global___TargetHealth | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_cost", b"estimated_cost", "health", b"health"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["eligible", b"eligible", "estimated_cost", b"estimated_cost", "findings", b"findings", "health", b"health", "model", b"model", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouteCandidate: _TypeAlias = RouteCandidate  # noqa: Y015
 
 @_typing.final
 class ProviderInfo(_message.Message):
@@ -223,6 +692,8 @@ class ProviderInfo(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     UNREADY_REASON_FIELD_NUMBER: _builtins.int
+    ENABLED_FIELD_NUMBER: _builtins.int
+    SWITCHED_OFF_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """name is what the configuration calls it."""
     kind: _builtins.str
@@ -235,6 +706,8 @@ class ProviderInfo(_message.Message):
     """ready is false when calls to the provider fail at once; unready_reason says why."""
     unready_reason: _builtins.str
     """unready_reason is a sentence for the operator. Empty if ready."""
+    enabled: _builtins.bool
+    """enabled is false if the operator has switched the provider off."""
     @_builtins.property
     def verbs(self) -> _containers.RepeatedScalarFieldContainer[Global___Verb.ValueType]:
         """verbs that at least one of its models has."""
@@ -242,6 +715,10 @@ class ProviderInfo(_message.Message):
     @_builtins.property
     def default_verbs(self) -> _containers.RepeatedScalarFieldContainer[Global___Verb.ValueType]:
         """default_verbs for which the service uses this provider when a request names neither model nor provider."""
+
+    @_builtins.property
+    def switched_off(self) -> _containers.RepeatedScalarFieldContainer[Global___Verb.ValueType]:
+        """switched_off lists verbs that the operator has switched off for this provider."""
 
     def __init__(
         self,
@@ -254,10 +731,12 @@ class ProviderInfo(_message.Message):
         models: _builtins.int = ...,
         ready: _builtins.bool = ...,
         unready_reason: _builtins.str = ...,
+        enabled: _builtins.bool = ...,
+        switched_off: _abc.Iterable[Global___Verb.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_verbs", b"default_verbs", "kind", b"kind", "models", b"models", "name", b"name", "ready", b"ready", "region", b"region", "unready_reason", b"unready_reason", "verbs", b"verbs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_verbs", b"default_verbs", "enabled", b"enabled", "kind", b"kind", "models", b"models", "name", b"name", "ready", b"ready", "region", b"region", "switched_off", b"switched_off", "unready_reason", b"unready_reason", "verbs", b"verbs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -278,12 +757,18 @@ class Model(_message.Message):
     STREAM_SPEECH_FIELD_NUMBER: _builtins.int
     CLONE_VOICE_FIELD_NUMBER: _builtins.int
     DESIGN_VOICE_FIELD_NUMBER: _builtins.int
+    REQUESTS_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    MAX_IN_FLIGHT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """id as the provider names it."""
     provider: _builtins.str
     """provider is the configured name of the provider that has it."""
     description: _builtins.str
     """description is a sentence for a person."""
+    requests_per_minute: _builtins.float
+    """requests_per_minute that the provider lets the service's account make. 0 if it states no limit."""
+    max_in_flight: _builtins.int
+    """max_in_flight is the most calls that the provider serves the service's account at once. 0 if it states no limit."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """aliases are other names that requests may use."""
@@ -320,10 +805,12 @@ class Model(_message.Message):
         stream_speech: Global___StreamSpeechCapability | None = ...,
         clone_voice: Global___CloneVoiceCapability | None = ...,
         design_voice: Global___DesignVoiceCapability | None = ...,
+        requests_per_minute: _builtins.float = ...,
+        max_in_flight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["clone_voice", b"clone_voice", "design_voice", b"design_voice", "edit_image", b"edit_image", "generate_image", b"generate_image", "stream_speech", b"stream_speech"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "clone_voice", b"clone_voice", "description", b"description", "design_voice", b"design_voice", "edit_image", b"edit_image", "generate_image", b"generate_image", "id", b"id", "provider", b"provider", "stream_speech", b"stream_speech"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "clone_voice", b"clone_voice", "description", b"description", "design_voice", b"design_voice", "edit_image", b"edit_image", "generate_image", b"generate_image", "id", b"id", "max_in_flight", b"max_in_flight", "provider", b"provider", "requests_per_minute", b"requests_per_minute", "stream_speech", b"stream_speech"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """ModelService tells what the configured providers can do. All its calls are free and safe to repeat.
+    """ModelService tells what the configured providers can do and how calls are routed to them. All its calls are free and
+    safe to repeat.
     """
 
     def __init__(self, channel):
@@ -50,10 +51,16 @@ class ModelServiceStub:
                 request_serializer=pixvox_dot_v1_dot_model__service__pb2.ListProvidersRequest.SerializeToString,
                 response_deserializer=pixvox_dot_v1_dot_model__service__pb2.ListProvidersResponse.FromString,
                 _registered_method=True)
+        self.ExplainRoute = channel.unary_unary(
+                '/pixvox.v1.ModelService/ExplainRoute',
+                request_serializer=pixvox_dot_v1_dot_model__service__pb2.ExplainRouteRequest.SerializeToString,
+                response_deserializer=pixvox_dot_v1_dot_model__service__pb2.ExplainRouteResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
-    """ModelService tells what the configured providers can do. All its calls are free and safe to repeat.
+    """ModelService tells what the configured providers can do and how calls are routed to them. All its calls are free and
+    safe to repeat.
     """
 
     def ListModels(self, request, context):
@@ -71,7 +78,15 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProviders(self, request, context):
-        """ListProviders lists the configured providers.
+        """ListProviders lists the configured providers and the routes to them, with the health of each target.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainRoute(self, request, context):
+        """ExplainRoute tells which targets would serve a call and why, in the order in which they would be tried, without calling
+        any.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +110,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=pixvox_dot_v1_dot_model__service__pb2.ListProvidersRequest.FromString,
                     response_serializer=pixvox_dot_v1_dot_model__service__pb2.ListProvidersResponse.SerializeToString,
             ),
+            'ExplainRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRoute,
+                    request_deserializer=pixvox_dot_v1_dot_model__service__pb2.ExplainRouteRequest.FromString,
+                    response_serializer=pixvox_dot_v1_dot_model__service__pb2.ExplainRouteResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pixvox.v1.ModelService', rpc_method_handlers)
@@ -104,7 +124,8 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """ModelService tells what the configured providers can do. All its calls are free and safe to repeat.
+    """ModelService tells what the configured providers can do and how calls are routed to them. All its calls are free and
+    safe to repeat.
     """
 
     @staticmethod
@@ -178,6 +199,33 @@ class ModelService:
             '/pixvox.v1.ModelService/ListProviders',
             pixvox_dot_v1_dot_model__service__pb2.ListProvidersRequest.SerializeToString,
             pixvox_dot_v1_dot_model__service__pb2.ListProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pixvox.v1.ModelService/ExplainRoute',
+            pixvox_dot_v1_dot_model__service__pb2.ExplainRouteRequest.SerializeToString,
+            pixvox_dot_v1_dot_model__service__pb2.ExplainRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

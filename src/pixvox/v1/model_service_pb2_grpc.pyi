@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """ModelService tells what the configured providers can do. All its calls are free and safe to repeat."""
+    """ModelService tells what the configured providers can do and how calls are routed to them. All its calls are free and
+    safe to repeat.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,11 +40,17 @@ class ModelServiceStub:
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]
     """GetModel gives one model."""
     ListProviders: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListProvidersRequest, _model_service_pb2.ListProvidersResponse]
-    """ListProviders lists the configured providers."""
+    """ListProviders lists the configured providers and the routes to them, with the health of each target."""
+    ExplainRoute: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ExplainRouteRequest, _model_service_pb2.ExplainRouteResponse]
+    """ExplainRoute tells which targets would serve a call and why, in the order in which they would be tried, without calling
+    any.
+    """
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """ModelService tells what the configured providers can do. All its calls are free and safe to repeat."""
+    """ModelService tells what the configured providers can do and how calls are routed to them. All its calls are free and
+    safe to repeat.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -50,10 +58,16 @@ class ModelServiceAsyncStub(ModelServiceStub):
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.GetModelResponse]  # type: ignore[assignment]
     """GetModel gives one model."""
     ListProviders: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListProvidersRequest, _model_service_pb2.ListProvidersResponse]  # type: ignore[assignment]
-    """ListProviders lists the configured providers."""
+    """ListProviders lists the configured providers and the routes to them, with the health of each target."""
+    ExplainRoute: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ExplainRouteRequest, _model_service_pb2.ExplainRouteResponse]  # type: ignore[assignment]
+    """ExplainRoute tells which targets would serve a call and why, in the order in which they would be tried, without calling
+    any.
+    """
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ModelService tells what the configured providers can do. All its calls are free and safe to repeat."""
+    """ModelService tells what the configured providers can do and how calls are routed to them. All its calls are free and
+    safe to repeat.
+    """
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -77,6 +91,16 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListProvidersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListProvidersResponse, _abc.Awaitable[_model_service_pb2.ListProvidersResponse]]:
-        """ListProviders lists the configured providers."""
+        """ListProviders lists the configured providers and the routes to them, with the health of each target."""
+
+    @_abc_1.abstractmethod
+    def ExplainRoute(
+        self,
+        request: _model_service_pb2.ExplainRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ExplainRouteResponse, _abc.Awaitable[_model_service_pb2.ExplainRouteResponse]]:
+        """ExplainRoute tells which targets would serve a call and why, in the order in which they would be tried, without calling
+        any.
+        """
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -96,7 +96,9 @@ class SpeechConfig(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     PROVIDER_OPTIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """model is an id or alias of ListModels. Empty means the service's default for this call."""
+    """model is an id or alias of ListModels, or the name of a route of ListProviders. Empty means the service's default for
+    this call.
+    """
     voice: _builtins.str
     """voice is an id of the model's own voices, or the id of a made voice, "voices/" and its unique id, which also decides
     provider and model. Empty means the model's default.
@@ -115,7 +117,9 @@ class SpeechConfig(_message.Message):
     """instructions describe in words how to speak, for models that take them. Empty means none."""
     request_id: _builtins.str
     """request_id identifies the call; a caller that repeats a call sends the same one. 1..128 printable ASCII characters.
-    Empty means that the service makes one.
+    A call that repeats another one's id and payload gets that one's answer and is not billed again: a stream after its
+    half-close, when its text is known. Another payload is refused with REQUEST_ID_REUSED. Empty means that the service
+    makes one.
     """
     provider: _builtins.str
     """provider forces one configured provider. Empty means that the model or the routes decide."""
@@ -203,7 +207,9 @@ class StreamSpeechResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___SpeechStarted:
-        """started comes first, before any audio."""
+        """started comes first, before any audio. If it comes again, still before any audio, another target took over and the
+        later one holds.
+        """
 
     @_builtins.property
     def audio(self) -> Global___AudioChunk:

@@ -54,7 +54,8 @@ class SpeechServiceServicer:
     def StreamSpeech(self, request_iterator, context):
         """StreamSpeech speaks text while it is still being written. The caller sends config once, then text and flush as often
         as it likes, and half-closes. The service answers started, then audio in between flushed and warning, and summary
-        last. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
+        last. If the provider refuses the call before the first audio and a route names another one, started is sent again for
+        that one; never after the first audio. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,7 +36,8 @@ class SpeechServiceStub:
     StreamSpeech: _grpc.StreamStreamMultiCallable[_speech_service_pb2.StreamSpeechRequest, _speech_service_pb2.StreamSpeechResponse]
     """StreamSpeech speaks text while it is still being written. The caller sends config once, then text and flush as often
     as it likes, and half-closes. The service answers started, then audio in between flushed and warning, and summary
-    last. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
+    last. If the provider refuses the call before the first audio and a route names another one, started is sent again for
+    that one; never after the first audio. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
     """
     SynthesizeSpeech: _grpc.UnaryUnaryMultiCallable[_speech_service_pb2.SynthesizeSpeechRequest, _speech_service_pb2.SynthesizeSpeechResponse]
     """SynthesizeSpeech takes the whole text and gives one finished piece of audio."""
@@ -49,7 +50,8 @@ class SpeechServiceAsyncStub(SpeechServiceStub):
     StreamSpeech: _aio.StreamStreamMultiCallable[_speech_service_pb2.StreamSpeechRequest, _speech_service_pb2.StreamSpeechResponse]  # type: ignore[assignment]
     """StreamSpeech speaks text while it is still being written. The caller sends config once, then text and flush as often
     as it likes, and half-closes. The service answers started, then audio in between flushed and warning, and summary
-    last. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
+    last. If the provider refuses the call before the first audio and a route names another one, started is sent again for
+    that one; never after the first audio. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
     """
     SynthesizeSpeech: _aio.UnaryUnaryMultiCallable[_speech_service_pb2.SynthesizeSpeechRequest, _speech_service_pb2.SynthesizeSpeechResponse]  # type: ignore[assignment]
     """SynthesizeSpeech takes the whole text and gives one finished piece of audio."""
@@ -65,7 +67,8 @@ class SpeechServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_speech_service_pb2.StreamSpeechResponse], _abc.AsyncIterator[_speech_service_pb2.StreamSpeechResponse], _abc.Awaitable[None]]:
         """StreamSpeech speaks text while it is still being written. The caller sends config once, then text and flush as often
         as it likes, and half-closes. The service answers started, then audio in between flushed and warning, and summary
-        last. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
+        last. If the provider refuses the call before the first audio and a route names another one, started is sent again for
+        that one; never after the first audio. It ends with OK if and only if summary was sent; a stream without a summary is incomplete.
         """
 
     @_abc_1.abstractmethod

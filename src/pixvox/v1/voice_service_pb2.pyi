@@ -271,7 +271,8 @@ class CloneVoiceRequest(_message.Message):
     """provider forces one configured provider. Empty means the first that can clone, or that has the model."""
     request_id: _builtins.str
     """request_id identifies the call; a caller that repeats a call sends the same one. 1..128 printable ASCII characters.
-    Empty means that the service makes one.
+    A call that repeats another one's id and payload gets that one's answer and is not billed again; another payload is
+    refused with REQUEST_ID_REUSED. Empty means that the service makes one.
     """
     @_builtins.property
     def audio(self) -> _media_pb2.MediaInput:
