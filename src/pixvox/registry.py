@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pixvox.provider import ImageEditor, ImageGenerator, Located, SpeechStreamer, Unready, VoiceCloner, VoiceDesigner
+from pixvox.configuration import without_defaults
+from pixvox.provider import ImageEditor, ImageGenerator, SpeechStreamer, VoiceCloner, VoiceDesigner
 from pixvox.settings import PROVIDER_ENVIRONMENT, SettingsError
 from pixvox.v1 import model_service_pb2
 
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from pixvox.provider import Provider
+    from pixvox.settings import Settings
     from pixvox.upstream import Upstream
 
 ENTRY_POINTS = "pixvox.providers"
 PACKAGE = "pixvox.providers"
+# Keys of a provider's table that are the service's, not the kind's.
+_NOT_OWN = ("kind", "enabled", "switched_off")
 
 VERBS = {
     "generate_image": (model_service_pb2.VERB_GENERATE_IMAGE, ImageGenerator),
@@ -59,25 +63,72 @@ class Entry:
     @property
     def region(self) -> str:
         """The provider's region, empty if it has none."""
-        return self.provider.region if isinstance(self.provider, Located) else ""
+        return getattr(self.provider, "region", "")
 
     @property
     def unready(self) -> str:
         """Why calls to the provider fail at once, for the operator; empty if they do not."""
-        return self.provider.unready() if isinstance(self.provider, Unready) else ""
+        # Asked for every call: a runtime-checkable protocol takes a hundred times as long to look the same up.
+        unready = getattr(self.provider, "unready", None)
+        return unready() if unready is not None else ""
 
 
-def build(tables: Mapping[str, Mapping[str, Any]], upstream: Upstream) -> tuple[Entry, ...]:
+def build(
+    tables: Mapping[str, Mapping[str, Any]],
+    upstream: Upstream,
+    running: Mapping[str, Provider] | None = None,
+) -> tuple[Entry, ...]:
     """Create every enabled provider, in the order of the tables.
 
     Args:
         tables: Of the settings, by name.
         upstream: The door to the network, which outlives the providers.
+        running: Providers by name that are taken as they are instead of being created.
 
     Raises:
         SettingsError: A kind is unknown, its configuration is wrong, or a provider promises what it lacks.
     """
-    return tuple(_entry(name, table, upstream) for name, table in tables.items() if table.get("enabled", True))
+    enabled = {name: table for name, table in tables.items() if table.get("enabled", True)}
+    return tuple(_entry(name, table, upstream, (running or {}).get(name)) for name, table in enabled.items())
+
+
+def understood(settings: Settings) -> Settings:
+    """Return the settings with the enabled providers' tables as their kinds understand them, without defaults.
+
+    Raises:
+        SettingsError: A kind is unknown, or its configuration is wrong.
+    """
+    tables = {
+        name: table
+        if not table.get("enabled", True)
+        else {key: table[key] for key in _NOT_OWN if key in table} | without_defaults(_config(name, table))
+        for name, table in settings.providers.items()
+    }
+    return msgspec.structs.replace(settings, providers=tables)
+
+
+def same(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Tell whether one provider object can serve both tables, which are right.
+
+    Raises:
+        SettingsError: One is not.
+    """
+    return old["kind"] == new["kind"] and (_own(old) == _own(new) or bool(_config(name, old) == _config(name, new)))
+
+
+def aligned(old: Settings, new: Settings) -> Settings:
+    """Return `new` in the words of `old` where providers' tables mean the same, so that only real differences are left.
+
+    Raises:
+        SettingsError: A kind is unknown, or its configuration is wrong.
+    """
+    tables = dict(new.providers)
+    for name, table in new.providers.items():
+        before = old.providers.get(name, {"enabled": False})
+        on = before.get("enabled", True) and table.get("enabled", True)
+        if on and before.get("switched_off", []) == table.get("switched_off", []) and same(name, before, table):
+            tables[name] = before
+    return msgspec.structs.replace(new, providers=tables)
 
 
 def has_capability(model: model_service_pb2.Model, capability: str) -> bool:
@@ -85,16 +136,10 @@ def has_capability(model: model_service_pb2.Model, capability: str) -> bool:
     return any(field.name == capability for field, _ in model.ListFields())
 
 
-def _entry(name: str, table: Mapping[str, Any], upstream: Upstream) -> Entry:
+def _entry(name: str, table: Mapping[str, Any], upstream: Upstream, running: Provider | None) -> Entry:
     kind = table["kind"]
-    module = _module(name, kind)
-    own = {key: value for key, value in table.items() if key not in {"kind", "enabled"}}
-    try:
-        # Not strict, because what comes from the environment is text.
-        config = msgspec.convert(own, type=module.Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"providers.{name}: {error}{_origin(kind, str(error))}") from error
-    provider = module.create(config, upstream)
+    config = _config(name, table)
+    provider: Provider = _module(name, kind).create(config, upstream) if running is None else running
     models = []
     for model in provider.models():
         copy = model_service_pb2.Model()
@@ -104,6 +149,20 @@ def _entry(name: str, table: Mapping[str, Any], upstream: Upstream) -> Entry:
     entry = Entry(name, kind, provider, tuple(models))
     _check_promises(entry)
     return entry
+
+
+def _config(name: str, table: Mapping[str, Any]) -> msgspec.Struct:
+    kind = table["kind"]
+    try:
+        # Not strict, because what comes from the environment is text.
+        config: msgspec.Struct = msgspec.convert(_own(table), type=_module(name, kind).Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"providers.{name}: {error}{_origin(kind, str(error))}") from error
+    return config
+
+
+def _own(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in _NOT_OWN}
 
 
 def _module(name: str, kind: str) -> ModuleType:

@@ -9,7 +9,15 @@ import msgspec
 import pytest
 
 from pixvox import settings
-from pixvox.settings import Settings, SettingsError, load
+from pixvox.settings import (
+    ConditionSettings,
+    GuardSettings,
+    RouteSettings,
+    RouteTargetSettings,
+    Settings,
+    SettingsError,
+    load,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,14 +110,39 @@ def test_addresses_are_host_and_port(text, address):
 def test_the_example_file_states_every_default():
     example = tomllib.loads((ROOT / "pixvox.example.toml").read_text())
     defaults = msgspec.to_builtins(Settings())
+    # TOML has no word for what is not there; those stand in the file as comments, as is tested below.
+    defaults = {table: {key: value for key, value in of.items() if value is not None} for table, of in defaults.items()}
     example["providers"]["sandbox"] = {"kind": example["providers"]["sandbox"]["kind"]}
-    example["fetch"]["allowed_hosts"] = tuple(example["fetch"]["allowed_hosts"])
+    for table in (example["fetch"], example["telemetry"]):
+        table.update({key: tuple(value) for key, value in table.items() if isinstance(value, list)})
     assert example == defaults
+
+
+def test_the_example_file_explains_the_fields_that_have_no_default():
+    text = (ROOT / "pixvox.example.toml").read_text()
+    tables = msgspec.to_builtins(Settings()).values()
+    unset = [field for table in tables for field, value in table.items() if value is None]
+    assert unset == ["requests_per_minute", "max_in_flight"]
+    assert [field for field in unset if f"\n# {field} = " not in text] == []
+
+
+def test_the_example_route_has_every_field_that_a_route_can_have():
+    text = (ROOT / "pixvox.example.toml").read_text()
+    block = text[text.index("# [routes.best]") : text.index("# How much each target")]
+    route = tomllib.loads("".join(line.removeprefix("# ") for line in block.splitlines(keepends=True) if line != "#\n"))
+    loaded = msgspec.convert(route["routes"]["best"], type=RouteSettings)
+    first = route["routes"]["best"]["targets"][0]
+    assert {*route["routes"]["best"]} == {*RouteSettings.__struct_fields__}
+    assert {*first} == {*RouteTargetSettings.__struct_fields__}
+    assert {*first["when"]} == {*ConditionSettings.__struct_fields__}
+    assert {*first["guard"]} == {*GuardSettings.__struct_fields__}
+    assert msgspec.structs.replace(loaded, targets=()) == RouteSettings(verbs=("generate_image",), targets=())
 
 
 def test_every_environment_name_is_in_the_example_file():
     text = (ROOT / "pixvox.example.toml").read_text()
-    assert [name for name in settings.ENVIRONMENT if name not in text] == []
+    names = [*settings.ENVIRONMENT, "TTS_PROVIDER_MODE", "VOICE_DESIGN_ENABLED"]
+    assert [name for name in names if name not in text] == []
 
 
 def test_a_key_in_the_environment_puts_its_provider_first(tmp_path, monkeypatch):
