@@ -7,6 +7,7 @@ knows; a field that is unset means the provider's own default. Media travel besi
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -145,6 +146,31 @@ class Unready(Protocol):
 
     def unready(self) -> str:
         """Return the reason, a sentence for the operator; empty if it is ready."""
+        ...
+
+
+class Warmth(enum.Enum):
+    """Whether a provider can begin at once."""
+
+    WARM = enum.auto()
+    STARTING = enum.auto()
+    COLD = enum.auto()
+
+
+@runtime_checkable
+class Warmable(Protocol):
+    """Sleeps when it is not used, and takes a while to start."""
+
+    def warmth(self) -> Warmth:
+        """Return how it is now, by what is known without asking."""
+        ...
+
+    async def warm_up(self) -> None:
+        """Start it, and return when it is warm; several at once start it once. Nothing is billed but its own time.
+
+        Raises:
+            ProviderError: It could not be started.
+        """
         ...
 
 

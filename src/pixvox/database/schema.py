@@ -72,3 +72,50 @@ VOICES = sa.Table(
     sa.UniqueConstraint("provider", "provider_voice_id"),
     sa.Index(None, "create_time", "id"),
 )
+
+# Calls that came with a request_id: who makes one now, and what became of those that were made.
+REQUESTS = sa.Table(
+    "requests",
+    METADATA,
+    # Such as "pixvox.v1.ImageService/GenerateImage"; an id belongs to one method.
+    sa.Column("method", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    # SHA-256 of the payload in hexadecimal: of a stream's config alone, whose text has its own.
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    # NULL where there is none, or it is not known yet.
+    sa.Column("text_fingerprint", sa.Text),
+    # uncertain: a provider may have done the work, and there is no answer.
+    sa.Column("state", sa.Text, nullable=False),
+    # Whether a provider may have been asked.
+    sa.Column("dispatched", sa.Boolean, nullable=False),
+    # A unique id of the try to make the call.
+    sa.Column("owner", sa.Text, nullable=False),
+    # Why it is uncertain, a reason of the log or of pixvox.v1.ErrorReason; otherwise empty.
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("create_time", UtcTime, nullable=False),
+    # Until when the owner counts as alive without a sign of life.
+    sa.Column("lease_time", UtcTime, nullable=False),
+    # NULL while the call is being made.
+    sa.Column("end_time", UtcTime),
+    # When the row may go.
+    sa.Column("expire_time", UtcTime, nullable=False),
+    # The serialised answer, of a stream as `pixvox.idempotency.recordings` packs it; NULL if it was too large.
+    sa.Column("answer", sa.LargeBinary),
+    sa.CheckConstraint("state IN ('running', 'done', 'uncertain')", name="state"),
+    sa.Index(None, "expire_time"),
+)
+
+# Canaries that lost their weight; rows are only ever added.
+ROLLBACKS = sa.Table(
+    "rollbacks",
+    METADATA,
+    sa.Column("route", sa.Text, primary_key=True),
+    # PROVIDER/MODEL.
+    sa.Column("target", sa.Text, primary_key=True),
+    # Of the weight and the guard in the settings, as `pixvox.routing.guards` makes it.
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    # error_rate, p95 or first_audio.
+    sa.Column("measure", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("time", UtcTime, nullable=False),
+)

@@ -15,14 +15,18 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from pixvox import telemetry
 from pixvox.errors import OutcomeUnknownError, ProviderDisconnectedError, ProviderError, ProviderUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from opentelemetry.trace import SpanContext
+
     from pixvox.errors import PixvoxError
 
     Refusal = Callable[["Reply"], float | None]
+    Identify = Callable[["Reply"], "Ids"]
 
 T = TypeVar("T")
 
@@ -70,11 +74,13 @@ class Reply:
         status: 100..599.
         headers: By their names in any case.
         body: Decompressed.
+        span: Of the attempt that brought it, for what follows from it.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    span: SpanContext | None = field(default=None, repr=False, compare=False)
 
     @property
     def retry_after(self) -> float | None:
@@ -90,6 +96,21 @@ class Reply:
         when = when if when.tzinfo else when.replace(tzinfo=datetime.UTC)
         seconds = (when - datetime.datetime.now(datetime.UTC)).total_seconds()
         return min(max(0.0, seconds), _DAY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """What a vendor's answer calls itself, for spans; empty where it does not say.
+
+    Attributes:
+        request: The vendor's id of the call.
+        task: Of the work that the call began or asked after.
+        code: Of its complaint.
+    """
+
+    request: str = ""
+    task: str = ""
+    code: str = ""
 
 
 class RefusedError(ProviderError):
@@ -142,10 +163,17 @@ def never(_reply: Reply) -> float | None:
     return None
 
 
+def nameless(_reply: Reply) -> Ids:
+    """Find no id in any reply."""
+    return Ids()
+
+
 async def repeated(
     send: Callable[[int], Awaitable[T | Reply]], *, safety: Safety, operation: str, refusal: Refusal = never
 ) -> T | Reply:
     """Send until something comes back that is worth keeping, at most `MAX_ATTEMPTS` times.
+
+    If the running call has another target to go to, it sends once.
 
     Between attempts it waits for an exponential time with full jitter, or longer if the reply says so; where that would be
     over `MAX_WAIT_SECONDS`, the reply is returned as it is.
@@ -160,8 +188,10 @@ async def repeated(
         ProviderUnavailableError: No attempt was dispatched; or the call is `FREE`.
         OutcomeUnknownError: An attempt was lost after its dispatch; with ``replay`` in the metadata.
     """
-    for number in range(MAX_ATTEMPTS):
-        last = number == MAX_ATTEMPTS - 1
+    # Work that a vendor has accepted is no other target's to take over.
+    attempts = MAX_ATTEMPTS if safety is Safety.FOLLOW_UP or telemetry.may_repeat() else 1
+    for number in range(attempts):
+        last = number == attempts - 1
         wait = 0.0
         try:
             outcome = await send(number)

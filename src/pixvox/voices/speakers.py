@@ -18,13 +18,13 @@ from pixvox.errors import (
     VoiceNotFoundError,
     VoiceProviderMismatchError,
 )
-from pixvox.v1 import speech_service_pb2, voice_service_pb2
+from pixvox.routing.candidates import Finding
+from pixvox.v1 import model_service_pb2, speech_service_pb2, voice_service_pb2
 from pixvox.voices.store import ID_PREFIX
 
 if TYPE_CHECKING:
     from pixvox.registry import Entry
-    from pixvox.routing import Router, Target
-    from pixvox.v1 import model_service_pb2
+    from pixvox.routing import Plan, Router
     from pixvox.v1.voice_service_pb2 import Voice
     from pixvox.voices.store import VoiceStore
 
@@ -33,8 +33,8 @@ _FIELD = "config.voice"
 
 async def resolved(
     config: speech_service_pb2.SpeechConfig, store: VoiceStore, router: Router
-) -> tuple[speech_service_pb2.SpeechConfig, Target]:
-    """Return what speaks, and the config as its provider takes it.
+) -> tuple[speech_service_pb2.SpeechConfig, Plan]:
+    """Return how a call is going to be served, and its config as the provider takes it.
 
     Args:
         config: The caller's. If its voice is a made one, the answer is a copy whose provider and model are those of the
@@ -52,15 +52,19 @@ async def resolved(
     """
     if config.voice.startswith(ID_PREFIX):
         return await _made(config, store, router)
-    target = router.stream_speech(config)
-    if target.model.stream_speech.needs_made_voice:
-        raise _not_made(config.voice, target.model, router)
-    return config, target
+    plan = router.stream_speech(config)
+    for candidate in plan.candidates:
+        if candidate.model.stream_speech.needs_made_voice:
+            error = _not_made(config.voice, candidate.model, router)
+            # Tells more than that the voice is not among the model's own.
+            candidate.findings = [one for one in candidate.findings if not isinstance(one.error, VoiceNotFoundError)]
+            candidate.findings.append(Finding(model_service_pb2.ROUTE_CHECK_VOICE, error.message, error))
+    return config, plan
 
 
 async def _made(
     config: speech_service_pb2.SpeechConfig, store: VoiceStore, router: Router
-) -> tuple[speech_service_pb2.SpeechConfig, Target]:
+) -> tuple[speech_service_pb2.SpeechConfig, Plan]:
     voice = await store.get(config.voice)
     if voice is None:
         raise VoiceNotFoundError(
@@ -72,14 +76,14 @@ async def _made(
     if voice.state != voice_service_pb2.VOICE_STATE_ACTIVE:
         raise _deleted(voice)
     model = _model_of(voice, router)
-    _check_same(config, voice, model)
+    _check_same(config, voice, model, router)
     copy = speech_service_pb2.SpeechConfig()
     copy.CopyFrom(config)
     copy.provider, copy.model, copy.voice = voice.provider, voice.model, ""
     # Without the voice, which is not among the model's own.
-    target = router.stream_speech(copy)
+    plan = router.stream_speech(copy, bound=True)
     copy.voice = voice.provider_voice_id
-    return copy, target
+    return copy, plan
 
 
 def _deleted(voice: Voice) -> VoiceDeletedError:
@@ -116,19 +120,27 @@ def _gone(voice: Voice, what: str) -> VoiceProviderMismatchError:
     )
 
 
-def _check_same(config: speech_service_pb2.SpeechConfig, voice: Voice, model: model_service_pb2.Model) -> None:
+def _check_same(
+    config: speech_service_pb2.SpeechConfig, voice: Voice, model: model_service_pb2.Model, router: Router
+) -> None:
     if config.provider not in {"", voice.provider}:
         raise VoiceProviderMismatchError(
             f"The voice belongs to provider {voice.provider}.",
             Violation("config.provider", f"allowed with this voice: {voice.provider}, or nothing"),
             metadata=_metadata(voice),
         )
-    if config.model not in {"", model.id, *model.aliases}:
+    if config.model not in {"", model.id, *model.aliases} and not _leads_to(config.model, voice, router):
         raise VoiceModelMismatchError(
             f"The voice was made for model {voice.model} and speaks with no other.",
             Violation("config.model", f"allowed with this voice: {voice.model}, or nothing"),
             metadata=_metadata(voice),
         )
+
+
+def _leads_to(name: str, voice: Voice, router: Router) -> bool:
+    """Tell whether a route has the voice's own model among its targets; a call with the voice takes no other of them."""
+    route = router.route_of("stream_speech", name)
+    return route is not None and any(one.key == (voice.provider, voice.model) for one in route.listed)
 
 
 def _not_made(voice: str, model: model_service_pb2.Model, router: Router) -> RequestError:

@@ -37,8 +37,16 @@ class Account:
             headers=headers,
             read_seconds=config.timeout_ms / 1000,
             refusal=refusals.retry_seconds,
+            identify=refusals.ids_of,
+            propagate=config.propagate_trace,
         )
-        self.sockets = upstream.origin(config.ws_base, headers=headers, refusal=refusals.retry_seconds)
+        self.sockets = upstream.origin(
+            config.ws_base,
+            headers=headers,
+            refusal=refusals.retry_seconds,
+            identify=refusals.ids_of,
+            propagate=config.propagate_trace,
+        )
         self.results = upstream.results(config.result_hosts)
         self._has_key = bool(config.api_key)
 

@@ -37,6 +37,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             own limit. 0 means the model's own.
         speech_lane: How models without a WebSocket are asked for speech: ``sse`` streams it, ``download`` gives a file.
         prewarm: How many realtime sessions of each model that is in use are kept open for the next calls.
+        propagate_trace: Whether the vendor is told the trace that a request belongs to; for a gateway of one's own in front
+            of it, which goes on with the trace.
     """
 
     region: str = "sg"
@@ -55,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_text_chars: int = 0
     speech_lane: Literal["sse", "download"] = "sse"
     prewarm: int = 0
+    propagate_trace: bool = False
 
     def __post_init__(self) -> None:
         """Complete what follows from the rest.

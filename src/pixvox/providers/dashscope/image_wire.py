@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pixvox.provider import Blob
     from pixvox.providers.dashscope.models import ImageModel
+    from pixvox.upstream import Reply
     from pixvox.v1 import image_service_pb2, model_service_pb2
 
     Request = image_service_pb2.GenerateImageRequest | image_service_pb2.EditImageRequest
@@ -47,6 +48,7 @@ class Answer:
         billed: How many pictures are billed, or None if it does not say.
         size: (width, height) of the pictures in pixels, or None if it does not say.
         complaint: Why some or all pictures are missing, or None if it does not say.
+        begun: The reply to the request that began the work, once that is known.
     """
 
     urls: tuple[str, ...]
@@ -54,6 +56,7 @@ class Answer:
     billed: int | None
     size: tuple[int, int] | None
     complaint: Complaint | None
+    begun: Reply | None = field(default=None, repr=False)
 
 
 def size_asked(request: Request, output: model_service_pb2.ImageOutput) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from pixvox import telemetry
 from pixvox.errors import InvalidMediaError, PixvoxError, ProviderInternalError
 from pixvox.media.images import probed
 from pixvox.provider import Blob, ImageResult
@@ -60,6 +61,7 @@ class DashScopeImages:
         """Make pictures; at once, or by a task where the model has tasks."""
         self._account.check_ready()
         known = self._models[model.id]
+        telemetry.took_lane("task" if known.has_tasks else "at_once")
         output = model.generate_image.output
         size = image_wire.size_asked(request, output)
         with self._account.told():
@@ -82,6 +84,7 @@ class DashScopeImages:
         """Edit pictures. No model takes a mask, so that there is none."""
         self._account.check_ready()
         known = self._models[model.id]
+        telemetry.took_lane("at_once")
         output = model.edit_image.output
         size = image_wire.size_asked(request, output)
         with self._account.told():
@@ -96,14 +99,14 @@ class DashScopeImages:
         )
         if reply.status != 200:
             raise self._account.refused(reply, private=_private(request), pause=model.pause)
-        return self._read(reply, request, model)
+        return dataclasses.replace(self._read(reply, request, model), begun=reply)
 
     async def _made_by_task(
         self, body: bytes, request: image_service_pb2.GenerateImageRequest, model: ImageModel
     ) -> Answer:
         work = Work(TEXT_TO_IMAGE, body, _GENERATION, _private(request), model.pause)
         task, answer = await self._tasks.finished(work, lambda reply: self._read(reply, request, model))
-        return dataclasses.replace(answer, request_id=task.request_id)
+        return dataclasses.replace(answer, request_id=task.request_id, begun=task.begun)
 
     def _read(self, reply: Reply, request: Request, model: ImageModel) -> Answer:
         """Return an answer that has at least one picture."""
@@ -145,21 +148,21 @@ class DashScopeImages:
     async def _downloaded(self, answer: Answer) -> tuple[Blob, ...]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._download(url, answer.request_id)) for url in answer.urls]
+                tasks = [group.create_task(self._download(url, answer)) for url in answer.urls]
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         return tuple(task.result() for task in tasks)
 
-    async def _download(self, url: str, request_id: str) -> Blob:
+    async def _download(self, url: str, answer: Answer) -> Blob:
         try:
-            data = await self._account.results.fetch(url, max_bytes=MAX_RESULT_BYTES)
+            data = await self._account.results.fetch(url, max_bytes=MAX_RESULT_BYTES, follows=answer.begun)
         except PixvoxError as error:
-            error.metadata = self._metadata(request_id) | error.metadata
+            error.metadata = self._metadata(answer.request_id) | error.metadata
             raise
         try:
             facts = probed(data)
         except InvalidMediaError as error:
-            raise self._internal("The provider's result is no picture.", request_id) from error
+            raise self._internal("The provider's result is no picture.", answer.request_id) from error
         return Blob(facts.mime_type, data, width=facts.width, height=facts.height)
 
     def _internal(self, message: str, request_id: str) -> ProviderInternalError:

@@ -7,6 +7,7 @@ qwen-image-2.1, qwen-image-3.0, wan2.7; `Config.extra_models` lets an operator a
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ class ImageModel:
         extends: Whether ``prompt_extend`` may be sent.
         fixed: Parameters that are always sent, so that the vendor's default does not matter.
         pause: Seconds between two requests by the vendor's rate limit.
+        limited: Whether that limit is documented; else `pause` is a guess, made for models like it.
+        running: Tasks that the vendor runs at once for an account.
     """
 
     message: model_service_pb2.Model
@@ -45,6 +48,15 @@ class ImageModel:
     extends: bool = True
     fixed: Mapping[str, bool] = field(default_factory=dict)
     pause: float = 0.5
+    limited: bool = True
+    running: int = 2
+
+    def __post_init__(self) -> None:
+        """State the documented limits among the capabilities."""
+        if self.limited:
+            self.message.requests_per_minute = _MINUTE / self.pause
+        if self.has_tasks:
+            self.message.max_in_flight = self.running
 
 
 def preferred(image_model: str, image_edit_model: str, extra: Mapping[str, str]) -> dict[str, ImageModel]:
@@ -88,7 +100,7 @@ def _renamed(model: ImageModel, name: str) -> ImageModel:
     message = model_service_pb2.Model()
     message.CopyFrom(model.message)
     message.id = name
-    return ImageModel(message, model.has_tasks, model.extends, model.fixed, model.pause)
+    return dataclasses.replace(model, message=message)
 
 
 def _size(width: int, height: int) -> media_pb2.Size:
@@ -192,7 +204,7 @@ def _qwen_two() -> dict[str, ImageModel]:
         # The documentation counts 1300 tokens; a character is at most about one.
         make = _output(_area(512, 2048, default=2048), n=6, prompt=1300)
         edit = _edit(_output(_area(512, 2048), n=6, prompt=1300))
-        table[name] = ImageModel(_one(name, description, make=make, edit=edit))
+        table[name] = ImageModel(_one(name, description, make=make, edit=edit), limited=False)
     return table
 
 
@@ -236,6 +248,7 @@ def _wan() -> dict[str, ImageModel]:
             _one("wan2.5-t2i-preview", "Wan 2.5, up to four pictures.", make=_output(free, n=4, prompt=2000)),
             has_tasks=True,
             pause=0.2,
+            running=5,
         ),
     }
     for name, description in (

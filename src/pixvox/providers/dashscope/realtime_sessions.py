@@ -19,7 +19,7 @@ from pixvox.errors import (
     ProviderUnavailableError,
 )
 from pixvox.providers.dashscope.realtime import Dialogue, FaultError
-from pixvox.providers.dashscope.refusals import complaint_of, error_of
+from pixvox.providers.dashscope.refusals import complaint_of, error_of, named_ids
 from pixvox.upstream import ClosedError, RefusedError
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class Session:
             raise self._silent() from error
         except ClosedError as error:
             raise self.broken(error) from error
+        self._socket.identified(named_ids(self.dialogue.id))
+
+    def joined(self) -> None:
+        """Have the current span, a call's, link to that of the session, which was open before."""
+        self._socket.joined()
 
     async def begin(self, manner: Mapping[str, object]) -> None:
         """Tell how to speak, and wait until that holds.
@@ -130,6 +135,7 @@ class Session:
         try:
             audio = self.dialogue.heard(message)
         except FaultError as error:
+            self._socket.identified(named_ids("", code=error.complaint.code))
             raise error_of(error.complaint, region=self._region, private=self.private) from error
         if not self.dialogue.busy:
             self._said_something()
@@ -202,6 +208,7 @@ class Sessions:
         if (warm := self._taken(model)) is not None:
             # It may have died in the meantime, which costs the call nothing but the attempt.
             with suppress(ProviderUnavailableError, ProviderTimeoutError):
+                warm.joined()
                 session = await _ready(warm, manner, private)
                 self.reused += 1
                 return session

@@ -15,6 +15,7 @@ import msgspec
 from pixvox import errors
 from pixvox.errors import OutcomeUnknownError
 from pixvox.providers.dashscope import wording
+from pixvox.upstream import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,6 +76,24 @@ def request_id_of(reply: Reply) -> str:
     return next((found for name in _REQUEST_ID_HEADERS if (found := reply.headers.get(name))), "")
 
 
+def ids_of(reply: Reply) -> Ids:
+    """Return what a reply calls itself; for `Upstream.origin`."""
+    try:
+        named = msgspec.json.decode(reply.body, type=_Named)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        named = _Named()
+    return named_ids(
+        named.request_id or request_id_of(reply),
+        task=(named.output and named.output.task_id) or "",
+        code=str(named.code or ""),
+    )
+
+
+def named_ids(request: str, *, task: str = "", code: str = "") -> Ids:
+    """Return ids of the vendor without anything that has no place in one."""
+    return Ids(wording.identifier(request), wording.identifier(task), wording.identifier(code, 64))
+
+
 def error_of(
     complaint: Complaint,
     *,
@@ -120,6 +139,16 @@ def retry_seconds(reply: Reply) -> float | None:
     if kind is not errors.RateLimitedError:
         return None
     return BURST_SECONDS if "burst" in _plain(complaint.code) else RATE_SECONDS
+
+
+class _Work(msgspec.Struct):
+    task_id: str | None = None
+
+
+class _Named(msgspec.Struct):
+    request_id: str | None = None
+    output: _Work | None = None
+    code: str | int | None = None
 
 
 def _retry_after(kind: type[errors.PixvoxError], complaint: Complaint, pause: float) -> float | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf import json_format
 
+from pixvox import telemetry
 from pixvox.concurrency import alongside
 from pixvox.errors import InvalidRequestError, ProviderInternalError, Violation
 from pixvox.provider import SpeechStream
@@ -101,7 +102,9 @@ class DashScopeSpeech:
         self._account.check_ready()
         voice = _voice(config, model)
         manner = _manner(config, voice)
-        realtime = lane_of(model.id, self._lane) is Lane.REALTIME
+        lane = lane_of(model.id, self._lane)
+        telemetry.took_lane(lane.name.lower())
+        realtime = lane is Lane.REALTIME
         running = self._realtime(manner, text, model.id) if realtime else self._http(manner, text, model.id)
         async with running as (call, events), contextlib.aclosing(self._told(config, call, events)) as told:
             yield SpeechStream(voice, SAMPLE_RATE_HERTZ, told, self._account.region)

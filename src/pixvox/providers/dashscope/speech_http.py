@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from pixvox.errors import PixvoxError, ProviderDisconnectedError, ProviderError, ProviderInternalError
-from pixvox.providers.dashscope.refusals import Complaint, complaint_of, error_of, request_id_of
+from pixvox.providers.dashscope.refusals import Complaint, complaint_of, error_of, named_ids, request_id_of
 from pixvox.providers.dashscope.riff import BYTES_PER_SAMPLE, Samples, WaveformError
 from pixvox.providers.dashscope.speech_models import SAMPLE_RATE_HERTZ
 from pixvox.providers.dashscope.speech_text import billed_characters
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     from pixvox.provider import SpeechInput
-    from pixvox.upstream import Event, EventStream, Origin, Results
+    from pixvox.upstream import Event, EventStream, Origin, Reply, Results
 
 PATH = "/services/aigc/multimodal-generation/generation"
 OPERATION = "speech"
@@ -178,7 +178,7 @@ class Streamed:
             event = await anext(self._events, None)
             if event is None:
                 raise _broken_off(self.request_id)
-            if audio := self._audio(event):
+            if audio := self._audio(event, self._events):
                 self._spoke = True
                 return audio
         if not self._spoke:
@@ -206,12 +206,15 @@ class Streamed:
                 while await anext(events, None) is not None:
                     pass
 
-    def _audio(self, event: Event) -> bytes:
+    def _audio(self, event: Event, events: EventStream) -> bytes:
         result = _decoded(event.data, self.request_id)
-        self.request_id = result.request_id or self.request_id
+        if result.request_id not in {None, "", self.request_id}:
+            self.request_id = result.request_id or ""
+            events.identified(named_ids(self.request_id))
         if event.event == "error" or result.code:
             status = next((int(found[1]) for one in event.comments if (found := _STATUS.search(one))), 0)
             complaint = Complaint(status, str(result.code or ""), result.message or "", self.request_id)
+            events.identified(named_ids("", code=complaint.code))
             raise self._speaker.error(complaint, self.text)
         if result.usage is not None and result.usage.characters is not None:
             # That of all text so far.
@@ -229,6 +232,7 @@ class Downloaded:
         self.characters: int | None = None
         self._speaker = speaker
         self._audio: bytes | None = None
+        self._begun: Reply | None = None
         self._given = 0
 
     async def piece(self) -> bytes:
@@ -247,6 +251,7 @@ class Downloaded:
         reply = await speaker.origin.call(
             "POST", PATH, body=speaker.body(self.text), safety=Safety.BILLABLE, operation=OPERATION
         )
+        self._begun = reply
         if reply.status != 200:
             raise speaker.error(complaint_of(reply), self.text)
         result = _decoded(reply.body, request_id_of(reply))
@@ -260,7 +265,9 @@ class Downloaded:
 
     async def _fetched(self, url: str) -> bytes:
         try:
-            file = await self._speaker.results.fetch(url, max_bytes=MAX_FILE_BYTES, operation="speech download")
+            file = await self._speaker.results.fetch(
+                url, max_bytes=MAX_FILE_BYTES, operation="speech download", follows=self._begun
+            )
         except PixvoxError as error:
             error.metadata.setdefault("provider_request_id", self.request_id)
             raise

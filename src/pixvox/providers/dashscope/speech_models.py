@@ -54,6 +54,7 @@ def speech_models(max_text_characters: int = 0) -> list[model_service_pb2.Model]
             id=identifier,
             description=description,
             stream_speech=_capability(identifier, max_text_characters),
+            requests_per_minute=10.0 if identifier.endswith(_SLOW_SNAPSHOT) else 180.0,
         )
         for description, identifiers in _MODELS
         for identifier in identifiers
@@ -67,6 +68,8 @@ def lane_of(model: str, http_lane: HttpLane = "sse") -> Lane:
     return Lane.SSE if http_lane == "sse" else Lane.DOWNLOAD
 
 
+# Of its snapshots the vendor serves those less often: "Rate limits".
+_SLOW_SNAPSHOT = "-2025-09-18"
 _SOME_VOICES = f"It has about half of the vendor's voices, {DEFAULT_VOICE} among them, which is its default."
 
 _MODELS = (

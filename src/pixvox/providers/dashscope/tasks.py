@@ -43,10 +43,12 @@ class Task:
     Attributes:
         id: To ask after it.
         request_id: Of the call that began it.
+        begun: The reply to that call.
     """
 
     id: str
     request_id: str
+    begun: Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +118,16 @@ class Tasks:
             message = "The provider accepted the work without saying how to ask after it; it may be billed."
             metadata = {"provider_request_id": wording.identifier(request_id), "replay": "accepted"}
             raise ProviderInternalError(message, metadata=metadata)
-        return Task(answer.output.task_id, request_id)
+        return Task(answer.output.task_id, request_id, reply)
 
     async def _outcome(self, task: Task, work: Work) -> Reply | None:
         """Return the reply of a task that has succeeded, None while it has not ended."""
         reply = await self._account.http.call(
-            "GET", f"/tasks/{quote(task.id, safe='')}", safety=Safety.FOLLOW_UP, operation="task poll"
+            "GET",
+            f"/tasks/{quote(task.id, safe='')}",
+            safety=Safety.FOLLOW_UP,
+            operation="task poll",
+            follows=task.begun,
         )
         if reply.status in _PASSING or retry_seconds(reply) is not None:
             return None
@@ -150,6 +156,7 @@ class Tasks:
                     f"/tasks/{quote(task.id, safe='')}/cancel",
                     safety=Safety.FOLLOW_UP,
                     operation="task cancellation",
+                    follows=task.begun,
                 )
 
     def _failure(self, output: _Output, work: Work) -> PixvoxError:

@@ -11,6 +11,7 @@ It draws a prompt, applies the plain English of an instruction to a picture, and
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,13 +19,13 @@ import msgspec
 from pixvox.providers.sandbox import espeak
 from pixvox.providers.sandbox.faults import options_of, rehearse
 from pixvox.providers.sandbox.images import SandboxImages, image_models
+from pixvox.providers.sandbox.sleep import Sleep
 from pixvox.providers.sandbox.speech import SandboxSpeech, speech_models
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from contextlib import AbstractAsyncContextManager
 
-    from pixvox.provider import Blob, ImageResult, SpeechInput, SpeechStream
+    from pixvox.provider import Blob, ImageResult, SpeechInput, SpeechStream, Warmth
     from pixvox.upstream import Upstream
     from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2
 
@@ -34,9 +35,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         faults: Whether a request may ask for a failure. A request that asks where it may not is refused.
+        cold_start_seconds: How long it takes to start when it sleeps, for rehearsals; 0 never sleeps.
+        idle_seconds: Without a call for so long it falls asleep.
     """
 
     faults: bool = True
+    cold_start_seconds: float = 0.0
+    idle_seconds: float = 300.0
 
 
 class Sandbox:
@@ -46,6 +51,15 @@ class Sandbox:
         """Load nothing yet: fonts, codecs and espeak-ng wait for the first call that needs them."""
         self._faults = config.faults
         self._images = SandboxImages()
+        self._sleep = Sleep(config.cold_start_seconds, config.idle_seconds)
+
+    def warmth(self) -> Warmth:
+        """Return whether it sleeps; see `pixvox.provider.Warmable`."""
+        return self._sleep.warmth()
+
+    async def warm_up(self) -> None:
+        """Wake it; see `pixvox.provider.Warmable`."""
+        await self._sleep.wake()
 
     def models(self) -> Sequence[model_service_pb2.Model]:
         """Return the capability table."""
@@ -55,6 +69,7 @@ class Sandbox:
         self, request: image_service_pb2.GenerateImageRequest, model: model_service_pb2.Model
     ) -> ImageResult:
         """Draw the prompt; see `pixvox.provider.ImageGenerator`."""
+        await self._sleep.wake()
         await rehearse(options_of(request, faults=self._faults).fault)
         return await self._images.generate_image(request, model)
 
@@ -66,11 +81,13 @@ class Sandbox:
         model: model_service_pb2.Model,
     ) -> ImageResult:
         """Apply the instruction; see `pixvox.provider.ImageEditor`."""
+        await self._sleep.wake()
         await rehearse(options_of(request, faults=self._faults).fault)
         return await self._images.edit_image(request, images, mask, model)
 
     async def aclose(self) -> None:
         """End the threads."""
+        await self._sleep.aclose()
         await self._images.aclose()
 
 
@@ -86,14 +103,17 @@ class SpeakingSandbox(Sandbox):
         """Return the capability table."""
         return [*super().models(), *speech_models()]
 
-    def stream_speech(
+    @contextlib.asynccontextmanager
+    async def stream_speech(
         self,
         config: speech_service_pb2.SpeechConfig,
         text: AsyncIterator[SpeechInput],
         model: model_service_pb2.Model,
-    ) -> AbstractAsyncContextManager[SpeechStream]:
+    ) -> AsyncIterator[SpeechStream]:
         """Speak; see `pixvox.provider.SpeechStreamer`."""
-        return self._speech.stream_speech(config, text, model)
+        await self._sleep.wake()
+        async with self._speech.stream_speech(config, text, model) as stream:
+            yield stream
 
     async def aclose(self) -> None:
         """End the threads and the espeak-ng process."""
