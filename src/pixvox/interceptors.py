@@ -1,4 +1,4 @@
-"""Everything around every RPC: its record, its deadline, its server span, its log line, and its errors as statuses."""
+"""Everything around every RPC: its record, caller and deadline, its server span, its log line, its errors as statuses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, cast
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -20,37 +21,70 @@ from pixvox.errors import (
     InvalidRequestError,
     MethodNotFoundError,
     PixvoxError,
-    RequestError,
     ShuttingDownError,
     Violation,
     reason_name,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
     from google.protobuf.message import Message
     from opentelemetry.trace import Span
 
+    from pixvox.idempotency import Idempotency
     from pixvox.settings import DeadlineSettings
     from pixvox.telemetry import Call, Telemetry
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = grpc.RpcMethodHandler[Any, Any]
+    # The bytes of an answer that was serialised before.
+    Answer = Message | bytes | None
+    Metadata = Sequence[tuple[str, str | bytes]]
+    Trailers = tuple[tuple[str, str], ...]
 
 log = structlog.get_logger("pixvox.calls")
 
 PACKAGE = "pixvox.v1."
 HEAR_OUT_SECONDS = 0.1
+MAX_CALLER = 128
+# The field of the settings that has the deadline of each method that is billed.
+BILLABLE = {
+    "GenerateImage": "generate_image",
+    "EditImage": "edit_image",
+    "StreamSpeech": "stream_speech",
+    "SynthesizeSpeech": "synthesize_speech",
+    "CloneVoice": "make_voice",
+    "DesignVoice": "make_voice",
+}
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of this package's services; those of health and reflection pass through."""
+    """Wraps the handlers of this package's services; those of health and reflection pass through.
 
-    def __init__(self, telemetry: Telemetry, deadlines: DeadlineSettings) -> None:
+    Args:
+        telemetry: Of the server.
+        deadlines: Tells those that are in force.
+        idempotency: Makes billable calls once.
+        caller_metadata: Key of the metadata in which callers give their names; empty if they may not.
+        trailers: Tells what is sent at the end of every call, however it ends.
+    """
+
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        deadlines: Callable[[], DeadlineSettings],
+        idempotency: Idempotency,
+        *,
+        caller_metadata: str = "",
+        trailers: Callable[[], Trailers] = tuple,
+    ) -> None:
         self._telemetry = telemetry
         self._deadlines = deadlines
+        self._idempotency = idempotency
+        self._caller_metadata = caller_metadata
+        self._trailers = trailers
         self._wrapped: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refusing = False
@@ -60,6 +94,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def in_flight(self) -> int:
         """The number of calls that are running."""
         return len(self._tasks)
+
+    def running(self) -> set[asyncio.Task[Any]]:
+        """Return the tasks of the calls that are running now, and of work that goes on without its callers."""
+        return self._tasks | self._idempotency.running()
 
     async def ended(self, within: float) -> bool:
         """Wait until no call is running, for at most `within` seconds; tell whether that came about."""
@@ -91,7 +129,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return known
         handler = await continuation(handler_call_details)
         if handler is None:
-            return _unknown_method(path)
+            return _unknown_method(path, self._trailers())
         if not path.startswith(f"/{PACKAGE}"):
             return handler
         # Only methods that exist are kept, so a caller cannot grow the table.
@@ -102,35 +140,60 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # The stubs give the behaviours of grpc.aio the types of blocking ones.
         whole = cast("Callable[[Message, Context], Awaitable[Message]]", handler.unary_unary)
         streamed = cast("Callable[[AsyncIterator[Message], Context], Awaitable[None]]", handler.stream_stream)
-        allowed = _default_deadline(method, self._deadlines)
+        name = method.rpartition("/")[2]
 
-        async def unary(request: Message, context: Context) -> Message | None:
+        async def unary(request: Message, context: Context) -> Answer:
             call = telemetry.Call(method)
             violation = _take_request_id(request, call)
-            return await self._run(call, context, allowed, lambda: _unary(whole, request, context, violation))
+            if violation is not None or name in BILLABLE:
+                return await self._run(
+                    call, context, lambda: self._once(call, request, violation, lambda: whole(request, context))
+                )
+            return await self._run(call, context, lambda: whole(request, context))
 
         async def stream(requests: AsyncIterator[Message], context: Context) -> None:
             call = telemetry.Call(method)
-            await self._run(call, context, allowed, lambda: _heard_out(streamed, requests, context))
+            await self._run(call, context, lambda: streamed(requests, context), requests)
 
+        serializer = _serializer(handler.response_serializer)
         if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(stream, handler.request_deserializer, serializer)
+        return grpc.unary_unary_rpc_method_handler(unary, handler.request_deserializer, serializer)
+
+    async def _once(
+        self, call: Call, request: Message, violation: Violation | None, work: Callable[[], Awaitable[Message]]
+    ) -> Message | bytes:
+        """Make a billable call, unless it was made before or is being made."""
+        if violation is not None:
+            raise InvalidRequestError("The request id cannot be used.", violation)
+        if _given_request_id(request):
+            return await self._idempotency.once(call, request, lambda: self._foreseen(call, work))
+        if self._idempotency.shares(call.method, request):
+            return await self._idempotency.shared(call, request, lambda: self._foreseen(call, work))
+        return await work()
 
     async def _run(
-        self, call: Call, context: Context, allowed: float, work: Callable[[], Awaitable[Message | None]]
-    ) -> Message | None:
+        self,
+        call: Call,
+        context: Context,
+        work: Callable[[], Awaitable[Answer]],
+        requests: AsyncIterator[Message] | None = None,
+    ) -> Answer:
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._tasks.add(task)
-        self._telemetry.calls_in_flight.add(1, {telemetry.RPC_METHOD: call.method})
+        self._telemetry.instruments.calls_in_flight.add(1, {telemetry.RPC_METHOD: call.method})
         started = time.monotonic()
         outcome = _Outcome()
+        metadata = cast("Metadata", context.invocation_metadata() or ())
+        call.caller = _host(context.peer())
+        trailers = self._trailers()
+        if trailers:
+            context.set_trailing_metadata(trailers)
         try:
-            with telemetry.calling(call), self._span(call, context) as span:
+            with telemetry.calling(call), self._span(call, metadata) as span:
                 try:
-                    return await self._translated(call, context, allowed, work)
+                    call.caller = self._name(metadata) or call.caller
+                    return await self._translated(call, context, work)
                 except PixvoxError as error:
                     outcome.failed(error)
                     raise
@@ -140,19 +203,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 finally:
                     self._record(call, outcome, span, time.monotonic() - started)
         except PixvoxError as error:
-            await _abort(context, error, call.request_id)
+            if requests is not None:
+                await _hear_out(requests)
+            await _abort(context, error, call.request_id, trailers)
         finally:
             self._tasks.discard(task)
-            self._telemetry.calls_in_flight.add(-1, {telemetry.RPC_METHOD: call.method})
+            self._telemetry.instruments.calls_in_flight.add(-1, {telemetry.RPC_METHOD: call.method})
 
-    async def _translated(
-        self, call: Call, context: Context, allowed: float, work: Callable[[], Awaitable[Message | None]]
-    ) -> Message | None:
+    def _name(self, metadata: Metadata) -> str:
+        """Return the caller's name for itself, empty if it gave none or may not."""
+        key = self._caller_metadata
+        given = [value for name, value in metadata if name == key] if key else []
+        if not given:
+            return ""
+        name = given[0]
+        if len(given) > 1 or not isinstance(name, str) or not 1 <= len(name) <= MAX_CALLER or not _printable(name):
+            raise InvalidRequestError(
+                f"The metadata {key} does not name one caller.",
+                Violation(f"metadata {key}", f"allowed: once, 1..{MAX_CALLER} printable ASCII characters"),
+            )
+        return name
+
+    async def _translated(self, call: Call, context: Context, work: Callable[[], Awaitable[Answer]]) -> Answer:
         """Run the work within its time; whatever it raises leaves as a PixvoxError or a CancelledError."""
         if self._refusing:
             raise ShuttingDownError("This instance is shutting down and takes no new calls.", retry_after=1.0)
-        remaining = _remaining(context)
-        seconds = min(allowed if remaining is None else remaining, self._deadlines.longest)
+        seconds = self._seconds(call.method, _remaining(context))
+        call.deadline = time.monotonic() + seconds
         try:
             async with asyncio.timeout(seconds) as scope:
                 if seconds <= 0:
@@ -174,22 +251,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except Exception as error:
             raise self._unexpected(call, error) from error
 
+    async def _foreseen(self, call: Call, work: Callable[[], Awaitable[Message]]) -> Message:
+        """Do work that several callers wait for; its fault is in the log once."""
+        try:
+            return await work()
+        except PixvoxError:
+            raise
+        except Exception as error:
+            raise self._unexpected(call, error) from error
+
+    def _seconds(self, method: str, remaining: float | None) -> float:
+        """Return how long a call may take whose caller waits so long, None if it does not say."""
+        deadlines = self._deadlines()
+        if remaining is None:
+            remaining = getattr(deadlines, BILLABLE.get(method.rpartition("/")[2], "read"))
+        return min(remaining, deadlines.longest)
+
     @staticmethod
     def _unexpected(call: Call, error: Exception) -> InternalError:
         log.error("call failed unexpectedly", method=call.method, request_id=call.request_id, exc_info=error)
         return InternalError(f"The service failed. Its log has the details under request id {call.request_id}.")
 
-    def _span(self, call: Call, context: Context) -> AbstractContextManager[Span]:
+    def _span(self, call: Call, metadata: Metadata) -> AbstractContextManager[Span]:
         if not self._telemetry.recording:
             return self._telemetry.tracer.start_as_current_span(call.method)
-        metadata = {
-            key: str(value)
-            for key, value in context.invocation_metadata() or ()
-            if key in {"traceparent", "tracestate"}
-        }
+        parent = {key: str(value) for key, value in metadata if key in {"traceparent", "tracestate"}}
         return self._telemetry.tracer.start_as_current_span(
             call.method,
-            context=telemetry.incoming_context(metadata) if metadata else otel_context.Context(),
+            context=telemetry.incoming_context(parent) if parent else otel_context.Context(),
             kind=SpanKind.SERVER,
             attributes={telemetry.RPC_SYSTEM_NAME: "grpc", telemetry.RPC_METHOD: call.method},
             record_exception=False,
@@ -208,13 +297,21 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             attributes[telemetry.ERROR_TYPE] = outcome.reason or outcome.code
             span.set_attribute(telemetry.ERROR_TYPE, attributes[telemetry.ERROR_TYPE])
             span.set_status(StatusCode.ERROR, outcome.reason)
-        self._telemetry.call_duration.record(seconds, attributes)
+        self._telemetry.instruments.call_duration.record(seconds, attributes)
+        if outcome.reason:
+            labels = {
+                telemetry.RPC_METHOD: call.method,
+                telemetry.RPC_STATUS_CODE: outcome.code,
+                telemetry.REASON: outcome.reason,
+            }
+            self._telemetry.instruments.calls_failed.add(1, labels)
         log.info(
             "call",
             method=call.method,
             code=outcome.code,
             reason=outcome.reason or None,
             request_id=call.request_id,
+            caller=call.caller,
             provider=call.provider or None,
             model=call.model or None,
             seconds=round(seconds, 4),
@@ -242,71 +339,63 @@ def _remaining(context: Context) -> float | None:
     return cast("float | None", context.time_remaining())
 
 
-async def _unary(
-    work: Callable[[Message, Context], Awaitable[Message]],
-    request: Message,
-    context: Context,
-    violation: Violation | None,
-) -> Message:
-    if violation is not None:
-        raise InvalidRequestError("The request id cannot be used.", violation)
-    return await work(request, context)
+def _host(peer: str) -> str:
+    """Return the network address in what grpc.aio calls a peer, without the port."""
+    family, _, address = peer.partition(":")
+    if family not in {"ipv4", "ipv6"}:
+        return family
+    return unquote(address).rpartition(":")[0].strip("[]")
 
 
-async def _heard_out(
-    work: Callable[[AsyncIterator[Message], Context], Awaitable[None]],
-    requests: AsyncIterator[Message],
-    context: Context,
-) -> None:
-    """Serve a stream; if its caller is refused, read what is already on its way before saying so.
+def _printable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+def _serializer(serialize: Callable[[Message], bytes] | None) -> Callable[[Message | bytes], bytes] | None:
+    """Return a serializer that lets pass what was serialised before."""
+    if serialize is None:
+        return None
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
+
+
+async def _hear_out(requests: AsyncIterator[Message]) -> None:
+    """Read what is already on its way, before a stream is ended with an error.
 
     The client of grpc.aio (1.85.0) takes the end of a stream that it is still writing to for an internal error, and its
     caller would never learn the reason.
     """
-    try:
-        await work(requests, context)
-    except RequestError:
-        with contextlib.suppress(TimeoutError, grpc.aio.UsageError, grpc.aio.InternalError):
-            async with asyncio.timeout(HEAR_OUT_SECONDS):
-                async for _ in requests:
-                    pass
-        raise
+    with contextlib.suppress(TimeoutError, grpc.aio.UsageError, grpc.aio.InternalError):
+        async with asyncio.timeout(HEAR_OUT_SECONDS):
+            async for _ in requests:
+                pass
 
 
 def _take_request_id(request: Message, call: Call) -> Violation | None:
     """Make the caller's request id that of the call, if it gave a usable one."""
-    holder, prefix = (request.config, "config.") if hasattr(request, "config") else (request, "")
-    identifier = getattr(holder, "request_id", "")
+    identifier = _given_request_id(request)
     if not identifier:
         return None
+    prefix = "config." if hasattr(request, "config") else ""
     violation = limits.violation_of_request_id(identifier, f"{prefix}request_id")
     if violation is None:
         call.request_id = identifier
     return violation
 
 
-def _default_deadline(method: str, deadlines: DeadlineSettings) -> float:
-    name = method.rpartition("/")[2]
-    own = {
-        "GenerateImage": deadlines.generate_image,
-        "EditImage": deadlines.edit_image,
-        "StreamSpeech": deadlines.stream_speech,
-        "SynthesizeSpeech": deadlines.synthesize_speech,
-        "CloneVoice": deadlines.make_voice,
-        "DesignVoice": deadlines.make_voice,
-    }
-    return own.get(name, deadlines.read)
+def _given_request_id(request: Message) -> str:
+    return str(getattr(getattr(request, "config", request), "request_id", ""))
 
 
-def _unknown_method(path: str) -> Handler:
+def _unknown_method(path: str, trailers: Trailers) -> Handler:
     async def refuse(_: object, context: Context) -> NoReturn:
         error = MethodNotFoundError("This service has no such method; reflection or the protos list them.")
-        await _abort(context, error, telemetry.Call(path).request_id)
+        await _abort(context, error, telemetry.Call(path).request_id, trailers)
 
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-async def _abort(context: Context, error: PixvoxError, request_id: str) -> NoReturn:
+async def _abort(context: Context, error: PixvoxError, request_id: str, trailers: Trailers) -> NoReturn:
     status = error.to_status(request_id)
-    await context.abort(error.code, status.message, trailing_metadata=((STATUS_TRAILER, status.SerializeToString()),))
+    details = (STATUS_TRAILER, status.SerializeToString())
+    await context.abort(error.code, status.message, trailing_metadata=(details, *trailers))
     raise AssertionError("abort always raises")
