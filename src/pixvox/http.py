@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from pixvox.telemetry import Telemetry
 
 
-def application(telemetry: Telemetry, serving: Callable[[], bool]) -> Starlette:
+def application(telemetry: Telemetry, serving: Callable[[], bool], digest: Callable[[], str]) -> Starlette:
     """Return the ASGI application.
 
-    `GET /healthz` answers 200 `{"status": "SERVING"}`, or 503 `{"status": "NOT_SERVING"}` while draining;
+    `GET /healthz` answers 200 `{"status": "SERVING", "config_digest": "..."}`, or 503 with `NOT_SERVING` while draining;
     `GET /metrics` answers in the Prometheus text format.
     """
 
     async def healthz(_: Request) -> Response:
-        if serving():
-            return JSONResponse({"status": "SERVING"})
-        return JSONResponse({"status": "NOT_SERVING"}, status_code=503)
+        up = serving()
+        body = {"status": "SERVING" if up else "NOT_SERVING", "config_digest": digest()}
+        return JSONResponse(body, status_code=200 if up else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(telemetry.metrics_text(), media_type=CONTENT_TYPE_LATEST)

@@ -6,8 +6,10 @@ spreads connections over them.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
+import os
 import signal
 import socket
 import time
@@ -19,7 +21,7 @@ import structlog
 from pixvox.settings import SettingsError, address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.context import SpawnProcess
     from types import FrameType
 
@@ -54,12 +56,16 @@ class _Workers:
         self._context = multiprocessing.get_context("spawn")
         self._running: dict[int, tuple[SpawnProcess, float]] = {}
         self._stopping = False
+        self._hung_up = False
+        self._terminal = Terminal()
 
     def run(self) -> int:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, self._stop)
+        signal.signal(signal.SIGHUP, self._hang_up)
         for index in range(self._settings.server.workers):
             self._start(index)
+        let_hangups_through()
         code = 0
         while self._running:
             multiprocessing.connection.wait([process.sentinel for process, _ in self._running.values()], timeout=0.5)
@@ -71,8 +77,13 @@ class _Workers:
 
     def _start(self, index: int) -> None:
         process = self._context.Process(target=self._work, args=(self._of_worker(index),), name=f"pixvox-{index}")
-        process.start()
-        self._running[index] = (process, time.monotonic())
+        # The worker inherits that the signal waits, until it has something to do with it.
+        with _hangups_held():
+            process.start()
+            self._running[index] = (process, time.monotonic())
+        if self._hung_up:
+            # The others have read the settings again since the start; this one has those of the start.
+            _signalled(process, signal.SIGHUP)
 
     def _of_worker(self, index: int) -> Settings:
         side = self._settings.server.http
@@ -95,6 +106,46 @@ class _Workers:
         self._stopping = True
         for process, _started in self._running.values():
             process.terminate()
+
+    def _hang_up(self, _: int, __: FrameType | None) -> None:
+        if self._terminal.is_gone():
+            self._stop(signal.SIGTERM, None)
+            return
+        self._hung_up = True
+        for process, _started in self._running.values():
+            _signalled(process, signal.SIGHUP)
+
+
+class Terminal:
+    """Tells whether the terminal of the start is gone: closing it sends SIGHUP, as does one who wants a reload."""
+
+    def __init__(self) -> None:
+        self._was = os.isatty(0)
+
+    def is_gone(self) -> bool:
+        """Tell whether there was one and it is closed."""
+        return self._was and not os.isatty(0)
+
+
+def let_hangups_through() -> None:
+    """Let SIGHUP come, also one that came while it was held back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+@contextlib.contextmanager
+def _hangups_held() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signalled(process: SpawnProcess, number: signal.Signals) -> None:
+    # It may have ended meanwhile.
+    if process.pid is not None and process.exitcode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _reserved(host: str, port: int) -> socket.socket:

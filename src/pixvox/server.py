@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,18 +23,21 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
 
 import pixvox
-from pixvox import health, http, logs, processes, registry
+from pixvox import health, http, logs, processes
 from pixvox.database import Database
+from pixvox.database.address import address_of
+from pixvox.idempotency import Idempotency
 from pixvox.interceptors import CallInterceptor
-from pixvox.prices import PriceTable, PriceTableError
 from pixvox.reflection import add_reflection
-from pixvox.routing import Router
+from pixvox.reloading import Current, Generation, Lasting, Reloads
+from pixvox.routing import TargetStates
+from pixvox.routing.rollbacks import Rollbacks
 from pixvox.services.images import ImageService
 from pixvox.services.models import ModelService
 from pixvox.services.speech import SpeechService
 from pixvox.services.voices import VoiceService
 from pixvox.settings import SettingsError, address
-from pixvox.telemetry import Telemetry
+from pixvox.telemetry import Telemetry, watch_loop
 from pixvox.upstream import Upstream
 from pixvox.v1 import (
     image_service_pb2_grpc,
@@ -44,11 +48,14 @@ from pixvox.v1 import (
 from pixvox.voices import VoiceStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine
+    from typing import Any, NoReturn
 
+    from google.protobuf.message import Message
     from opentelemetry.sdk.trace.export import SpanExporter
-    from opentelemetry.trace import Tracer
+    from starlette.applications import Starlette
 
+    from pixvox.configuration import Loaded
     from pixvox.settings import ServerSettings, Settings
 
 log = structlog.get_logger("pixvox.server")
@@ -67,44 +74,50 @@ class Running:
         http: HOST:PORT of the side port, empty if it is off.
         admin: HOST:PORT of channelz, empty if it is off.
         calls: Tells how many calls are in flight.
+        current: The configuration that is in force.
     """
 
     target: str
     http: str
     admin: str
     calls: CallInterceptor
+    current: Current
 
 
-def run(settings: Settings) -> int:
+def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code: 0 after a drain.
+
+    SIGHUP has the settings read again, as has a change of their file.
 
     Raises:
         SettingsError: The settings cannot be used, for example because a port is taken.
     """
-    logs.set_up(settings.log)
-    if settings.server.workers > 1:
-        return processes.supervise(settings, _run_worker)
-    asyncio.run(_serve(settings))
+    logs.set_up(loaded.settings.log)
+    if loaded.settings.server.workers > 1:
+        return processes.supervise(loaded.settings, partial(_run_worker, loaded))
+    asyncio.run(_serve(loaded.settings, loaded))
     return 0
 
 
-def _run_worker(settings: Settings) -> None:
+def _run_worker(loaded: Loaded, settings: Settings) -> None:
     """Be one of several processes; the entry point of a spawned interpreter."""
     logs.set_up(settings.log)
     try:
-        asyncio.run(_serve(settings))
+        asyncio.run(_serve(settings, loaded))
     except SettingsError as error:
         log.critical("cannot start", error=str(error))
         sys.exit(1)
 
 
-async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
+async def _serve(settings: Settings, loaded: Loaded) -> None:
+    stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, partial(_hung_up, processes.Terminal(), stop, reload))
+    processes.let_hangups_through()
     started = time.monotonic()
-    async with running(settings) as service:
+    async with running(settings, loaded=loaded, reload=reload) as service:
         log.info(
             "serving",
             listen=service.target,
@@ -113,6 +126,8 @@ async def _serve(settings: Settings) -> None:
             pid=os.getpid(),
             version=pixvox.__version__,
             providers=sorted(settings.providers),
+            config=str(loaded.source.path) if loaded.source.path else None,
+            digest=service.current.digest,
             seconds=round(time.monotonic() - started, 3),
         )
         await stop.wait()
@@ -120,49 +135,125 @@ async def _serve(settings: Settings) -> None:
     log.info("stopped")
 
 
+async def check(settings: Settings) -> Generation:
+    """Build everything that `settings` say, without serving or asking anyone, and return it closed.
+
+    Raises:
+        SettingsError: The settings cannot be used.
+    """
+    address_of(settings.database.url)
+    async with contextlib.AsyncExitStack() as stack:
+        telemetry = Telemetry()
+        stack.push_async_callback(asyncio.to_thread, telemetry.close)
+        upstream = _upstream(settings, telemetry)
+        stack.push_async_callback(upstream.aclose)
+        generation = await Generation.build(settings, _lasting(upstream, telemetry, None, stack))
+        stack.push_async_callback(generation.aclose)
+    return generation
+
+
+def _hung_up(terminal: processes.Terminal, stop: asyncio.Event, reload: asyncio.Event) -> None:
+    (stop if terminal.is_gone() else reload).set()
+
+
 @contextlib.asynccontextmanager
-async def running(settings: Settings, *, exporter: SpanExporter | None = None) -> AsyncIterator[Running]:
+async def running(
+    settings: Settings,
+    *,
+    exporter: SpanExporter | None = None,
+    loaded: Loaded | None = None,
+    reload: asyncio.Event | None = None,
+) -> AsyncIterator[Running]:
     """Serve for the block; leaving it drains within the grace period.
 
     Args:
         settings: The settings. Ports may be 0.
         exporter: Gets every finished span.
+        loaded: What `settings` come from; without it they stay as they are.
+        reload: Is set by whoever wants them read again.
 
     Raises:
         SettingsError: The settings cannot be used, for example because a port is taken.
     """
     async with contextlib.AsyncExitStack() as stack:
-        span_file = Path(settings.telemetry.span_file) if settings.telemetry.span_file else None
-        telemetry = Telemetry(span_file=span_file, exporter=exporter)
+        telemetry = _telemetry(settings, exporter)
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
-        upstream = _upstream(settings, telemetry.tracer)
+        upstream = _upstream(settings, telemetry)
         stack.push_async_callback(upstream.aclose)
-        entries = registry.build(settings.providers, upstream)
-        for entry in entries:
-            stack.push_async_callback(entry.provider.aclose)
-        router = Router(entries, settings.defaults, telemetry.tracer, _prices(settings))
         database = await Database.open(settings.database.url)
         stack.push_async_callback(database.aclose)
+        lasting = _lasting(upstream, telemetry, database, stack)
+        current = Current(await Generation.build(settings, lasting))
+        stack.push_async_callback(current.aclose)
+        stack.push_async_callback(lasting.states.aclose)
+        current.router.activate()
+        telemetry.show_digest(lambda: current.digest)
         voices = VoiceStore(database)
-        voice_service = VoiceService(router, upstream, voices, settings)
-        # Makings outlive their callers, and end before the database does.
+        idempotency = Idempotency(database, settings.idempotency, shares=partial(_shares, current))
+        stack.push_async_callback(idempotency.aclose)
+        voice_service = VoiceService(current, upstream, voices)
+        # Makings outlive their callers, and end before the providers and the database do.
         stack.push_async_callback(voice_service.aclose)
-        calls = CallInterceptor(telemetry, settings.deadlines)
+        calls = CallInterceptor(
+            telemetry,
+            lambda: current.settings.deadlines,
+            idempotency,
+            caller_metadata=settings.server.caller_metadata,
+            trailers=lambda: ((health.DIGEST_KEY, current.digest),),
+        )
         server = grpc.aio.server(interceptors=[calls], options=_options(settings.server))
-        image_service_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(router, upstream, settings), server)
-        speech_service_pb2_grpc.add_SpeechServiceServicer_to_server(SpeechService(router, voices, settings), server)
-        voice_service_pb2_grpc.add_VoiceServiceServicer_to_server(voice_service, server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(router), server)
-        checks = await _health(server, entries)
+        _add_services(
+            server,
+            ImageService(current, upstream),
+            SpeechService(current, voices, idempotency, telemetry.instruments),
+            voice_service,
+            ModelService(current, voices),
+        )
+        checks = await _health(server, current)
         if settings.server.reflection:
             add_reflection(server, (*SERVICES, health.SERVICE_NAME))
         target = _bound(server, settings.server.listen, "server.listen")
         admin = await _admin(settings.server.admin, stack)
         serving = {"now": True}
-        side = await _side_port(settings.server.http, telemetry, serving, stack)
+        app = http.application(telemetry, lambda: serving["now"], lambda: current.digest)
+        side = await _side_port(settings.server.http, app, stack)
         await server.start()
         stack.push_async_callback(_drain, server, checks, calls, serving, settings.server.grace_seconds)
-        yield Running(target, side, admin, calls)
+        await stack.enter_async_context(_beside(watch_loop(telemetry.instruments)))
+        if loaded is not None:
+            users = (calls.running, lasting.states.running, voice_service.makings)
+            reloads = Reloads(loaded, current, lasting, users, partial(_show, checks), reload or asyncio.Event())
+            await stack.enter_async_context(_beside(reloads.watch()))
+        yield Running(target, side, admin, calls, current)
+
+
+def _add_services(
+    server: grpc.aio.Server,
+    images: ImageService,
+    speech: SpeechService,
+    voices: VoiceService,
+    models: ModelService,
+) -> None:
+    image_service_pb2_grpc.add_ImageServiceServicer_to_server(images, server)
+    speech_service_pb2_grpc.add_SpeechServiceServicer_to_server(speech, server)
+    voice_service_pb2_grpc.add_VoiceServiceServicer_to_server(voices, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+
+
+def _shares(current: Current, method: str, request: Message) -> bool:
+    return current.router.shares(method, request)
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, NoReturn]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
 
 
 async def _drain(
@@ -188,36 +279,49 @@ async def _drain(
     await server.stop(None)
 
 
-def _prices(settings: Settings) -> PriceTable:
-    try:
-        return PriceTable.load(Path(settings.prices.file) if settings.prices.file else None)
-    except PriceTableError as error:
-        raise SettingsError(f"prices.file: {error}") from error
+def _telemetry(settings: Settings, exporter: SpanExporter | None) -> Telemetry:
+    span_file = Path(settings.telemetry.span_file) if settings.telemetry.span_file else None
+    return Telemetry(span_file=span_file, exporter=exporter)
 
 
-def _upstream(settings: Settings, tracer: Tracer) -> Upstream:
+def _lasting(
+    upstream: Upstream, telemetry: Telemetry, database: Database | None, stack: contextlib.AsyncExitStack
+) -> Lasting:
+    rollbacks = Rollbacks(database)
+    stack.push_async_callback(rollbacks.aclose)
+    return Lasting(upstream, telemetry, TargetStates(rollbacks, telemetry.instruments), rollbacks)
+
+
+def _upstream(settings: Settings, telemetry: Telemetry) -> Upstream:
     try:
-        return Upstream(allowed_hosts=settings.fetch.allowed_hosts, seconds=settings.fetch.seconds, tracer=tracer)
+        return Upstream(
+            allowed_hosts=settings.fetch.allowed_hosts,
+            seconds=settings.fetch.seconds,
+            tracer=telemetry.tracer,
+            durations=telemetry.instruments.request_duration,
+        )
     except ValueError as error:
         raise SettingsError(f"fetch.allowed_hosts: {error}") from error
 
 
-async def _health(server: grpc.aio.Server, entries: Sequence[registry.Entry]) -> health.HealthServicer:
-    checks = health.HealthServicer()
+async def _health(server: grpc.aio.Server, current: Current) -> health.HealthServicer:
+    checks = health.HealthServicer(lambda: current.digest)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     for name in SERVICES:
         await checks.set(name, health.SERVING)
-    for entry in entries:
-        status = health.NOT_SERVING if entry.unready else health.SERVING
-        await checks.set(f"providers/{entry.name}", status)
-        if entry.unready:
-            log.warning("provider is not ready", provider=entry.name, reason=entry.unready)
+    await _show(checks, current.generation)
     return checks
 
 
-async def _side_port(
-    text: str, telemetry: Telemetry, serving: dict[str, bool], stack: contextlib.AsyncExitStack
-) -> str:
+async def _show(checks: health.HealthServicer, generation: Generation) -> None:
+    """Have health tell of the providers of a generation, and of no others."""
+    await checks.set_providers({entry.name: not entry.unready for entry in generation.entries})
+    for entry in generation.entries:
+        if entry.unready:
+            log.warning("provider is not ready", provider=entry.name, reason=entry.unready)
+
+
+async def _side_port(text: str, app: Starlette, stack: contextlib.AsyncExitStack) -> str:
     if not text:
         return ""
     host, port = address(text, "server.http")
@@ -229,7 +333,6 @@ async def _side_port(
     except OSError as error:
         listener.close()
         raise SettingsError(f"server.http: cannot listen on {text}: {error.strerror}") from error
-    app = http.application(telemetry, lambda: serving["now"])
     await stack.enter_async_context(http.listening(app, listener))
     return _joined(host, listener.getsockname()[1])
 

@@ -122,7 +122,8 @@ async def test_a_watcher_of_health_learns_of_the_end_after_another_watcher_left(
 
 async def test_the_side_port_tells_health_and_metrics(service, stubs):
     await stubs.images.GenerateImage(SMALL)
-    assert await asyncio.to_thread(fetched, f"http://{service.http}/healthz") == (200, '{"status":"SERVING"}')
+    status, text = await asyncio.to_thread(fetched, f"http://{service.http}/healthz")
+    assert (status, json.loads(text)["status"]) == (200, "SERVING")
     status, text = await asyncio.to_thread(fetched, f"http://{service.http}/metrics")
     assert status == 200
     assert 'rpc_method="pixvox.v1.ImageService/GenerateImage"' in text

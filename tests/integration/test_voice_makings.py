@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import grpc
+import msgspec
 import pytest
-from opentelemetry.trace import NoOpTracer
 from structlog.testing import capture_logs
 
 from calling import settings_for_tests, until
@@ -26,10 +26,13 @@ from pixvox import client, registry, telemetry
 from pixvox.database import Database, DatabaseError
 from pixvox.errors import InternalError, PixvoxError, ProviderNotConfiguredError, reason_name
 from pixvox.prices import PriceTable
-from pixvox.routing import Router
+from pixvox.reloading import Generation
+from pixvox.routing import Router, TargetStates
+from pixvox.routing.rollbacks import Rollbacks
 from pixvox.services import voice_makings
 from pixvox.services.voice_makings import VoiceMakings
 from pixvox.services.voices import VoiceService
+from pixvox.telemetry import Telemetry
 from pixvox.testing.dashscope import Cut, DashScopeEmulator, Fault, Raw, Refused, Stalled
 from pixvox.upstream import Upstream
 from pixvox.v1 import voice_service_pb2, voice_service_pb2_grpc
@@ -84,11 +87,16 @@ async def working(
 ) -> AsyncIterator[Workshop]:
     upstream = Upstream()
     database = await Database.open(url)
-    entries = registry.build({name: table or provider_table(emulator)}, upstream)
-    router = Router(entries, {}, NoOpTracer(), PriceTable.load())
+    providers = {name: table or provider_table(emulator)}
+    entries = registry.build(providers, upstream)
+    settings = msgspec.structs.replace(settings_for_tests(), providers=providers)
+    signals = Telemetry()
+    router = Router(settings, entries, signals, PriceTable.load(), TargetStates(Rollbacks(None), signals.instruments))
+    router.activate()
+    current = Generation(settings, "", entries, router)
     store = VoiceStore(database)
-    making = VoiceMakings(store, router, **makings)
-    service = VoiceService(router, upstream, store, settings_for_tests(), makings=making)
+    making = VoiceMakings(store, current, **makings)
+    service = VoiceService(current, upstream, store, makings=making)
     try:
         yield Workshop(service, making, store, url)
     finally:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import grpc
 
     from pixvox.provider import ImageResult
-    from pixvox.routing import Router
-    from pixvox.settings import Settings
+    from pixvox.routing import Target
+    from pixvox.services.current import Current
     from pixvox.upstream import Upstream
     from pixvox.v1 import model_service_pb2
 
@@ -30,17 +30,16 @@ ANSWER_MARGIN = 64 * 1024
 class ImageService(image_service_pb2_grpc.ImageServiceServicer):
     """Routes image calls, loads their inputs and delivers their results."""
 
-    def __init__(self, router: Router, upstream: Upstream, settings: Settings) -> None:
-        self._router = router
+    def __init__(self, current: Current, upstream: Upstream) -> None:
+        self._current = current
         self._upstream = upstream
-        self._settings = settings
 
     async def GenerateImage(
         self, request: image_service_pb2.GenerateImageRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> image_service_pb2.GenerateImageResponse:
         """Make pictures."""
-        target = self._router.generate_image(request)
-        result = await target.generate_image(request)
+        plan = self._current.router.generate_image(request).checked()
+        result = await plan.run(lambda target: target.generate_image(request))
         return image_service_pb2.GenerateImageResponse(
             images=await self._delivered(result.images),
             effective_size=_size(result),
@@ -52,13 +51,17 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
         self, request: image_service_pb2.EditImageRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> image_service_pb2.EditImageResponse:
         """Edit pictures."""
-        target = self._router.edit_image(request)
+        plan = self._current.router.edit_image(request).checked()
         images = [await self._loaded(one, f"images[{index}]") for index, one in enumerate(request.images)]
         mask = await self._loaded(request.mask, "mask") if request.HasField("mask") else None
-        scaled: list[media_pb2.Warning] = []
-        if request.scale_inputs_down and mask is None:
-            images, scaled = await _scaled_down(images, target.model.edit_image)
-        result = await target.edit_image(request, images, mask)
+
+        async def edited(target: Target) -> tuple[ImageResult, list[media_pb2.Warning]]:
+            if not request.scale_inputs_down or mask is not None:
+                return await target.edit_image(request, images, mask), []
+            fitting, scaled = await _scaled_down(images, target.model.edit_image)
+            return await target.edit_image(request, fitting, mask), scaled
+
+        result, scaled = await plan.run(edited)
         return image_service_pb2.EditImageResponse(
             images=await self._delivered(result.images),
             effective_size=_size(result),
@@ -69,7 +72,9 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
     async def _loaded(self, media: media_pb2.MediaInput, field: str) -> Blob:
         """Return an input's bytes, known to be a whole picture within the service's limits."""
         if media.WhichOneof("source") == "uri":
-            data = await self._upstream.download(media.uri, field=field, max_bytes=self._settings.fetch.max_bytes)
+            data = await self._upstream.download(
+                media.uri, field=field, max_bytes=self._current.settings.fetch.max_bytes
+            )
         else:
             data = media.data
         facts = await asyncio.to_thread(
@@ -77,14 +82,14 @@ class ImageService(image_service_pb2_grpc.ImageServiceServicer):
             data,
             field=field,
             mime_types=INPUT_MIME_TYPES,
-            max_bytes=self._settings.inputs.max_bytes,
-            max_pixels=self._settings.inputs.max_pixels,
+            max_bytes=self._current.settings.inputs.max_bytes,
+            max_pixels=self._current.settings.inputs.max_pixels,
         )
         return Blob(mime_type=facts.mime_type, data=data, width=facts.width, height=facts.height)
 
     async def _delivered(self, images: Sequence[Blob]) -> list[media_pb2.Image]:
         size = sum(len(image.data) for image in images)
-        allowed = self._settings.server.max_response_bytes - ANSWER_MARGIN
+        allowed = self._current.settings.server.max_response_bytes - ANSWER_MARGIN
         if size > allowed:
             raise OutputTooLargeError(
                 f"The pictures have {size} bytes together and an answer holds {allowed}.",

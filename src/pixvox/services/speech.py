@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from pixvox.errors import (
     Violation,
 )
 from pixvox.media.audio import StreamEncoder, encoded_whole, mime_type_of, preload
+from pixvox.routing import Opened
+from pixvox.services.pace import Pace
 from pixvox.v1 import media_pb2, speech_service_pb2, speech_service_pb2_grpc
 from pixvox.voices import resolved
 
@@ -24,9 +27,11 @@ if TYPE_CHECKING:
 
     import grpc
 
-    from pixvox.provider import SpeechEvent, SpeechInput, SpeechStream
-    from pixvox.routing import Router, Target
-    from pixvox.settings import Settings
+    from pixvox.idempotency import Idempotency
+    from pixvox.provider import SpeechInput, SpeechStream
+    from pixvox.routing import RoutedSpeech
+    from pixvox.services.current import Current
+    from pixvox.telemetry import Instruments
     from pixvox.voices import VoiceStore
 
 BYTES_PER_SAMPLE = 2
@@ -37,10 +42,13 @@ CONFIG_FIRST = "The first message of the stream has to be config."
 class SpeechService(speech_service_pb2_grpc.SpeechServiceServicer):
     """Routes speech calls and encodes their audio."""
 
-    def __init__(self, router: Router, voices: VoiceStore, settings: Settings) -> None:
-        self._router = router
+    def __init__(
+        self, current: Current, voices: VoiceStore, idempotency: Idempotency, instruments: Instruments
+    ) -> None:
+        self._current = current
+        self._instruments = instruments
         self._voices = voices
-        self._settings = settings
+        self._idempotency = idempotency
 
     async def StreamSpeech(
         self,
@@ -49,49 +57,61 @@ class SpeechService(speech_service_pb2_grpc.SpeechServiceServicer):
     ) -> None:
         """Speak text while it arrives; see the proto for the order of messages."""
         asked = await _config(requests)
-        config, target = await resolved(asked, self._voices, self._router)
-        async with (
-            aclosing(_text(requests, target)) as text,
-            target.stream_speech(config, text) as (stream, events),
-        ):
-            await _Answer(context, target, stream, asked).send(events)
+        await self._idempotency.speech(asked, requests, context, functools.partial(self._spoken, asked))
 
     async def SynthesizeSpeech(
         self, request: speech_service_pb2.SynthesizeSpeechRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> speech_service_pb2.SynthesizeSpeechResponse:
         """Speak a whole text into one finished piece of audio."""
-        config, target = await resolved(request.config, self._voices, self._router)
+        config, plan = await resolved(request.config, self._voices, self._current.router)
         if not request.text.strip():
             raise InvalidRequestError("There is no text to speak.", Violation("text", "is empty"))
-        limits.check_text_length(len(request.text), target.model)
-        async with aclosing(_single(request.text)) as text, target.stream_speech(config, text) as (stream, events):
-            answer = await self._collected(stream, events, _resolved(config, stream))
-        answer.voice = request.config.voice or stream.voice
-        return answer
+        plan.held_against(lambda model: limits.check_text_length(len(request.text), model)).checked()
+        async with aclosing(_single(request.text)) as text, plan.stream_speech(config, text) as speech:
+            return await self._collected(speech, request.config)
+
+    async def _spoken(
+        self,
+        asked: speech_service_pb2.SpeechConfig,
+        requests: AsyncIterator[speech_service_pb2.StreamSpeechRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> None:
+        config, plan = await resolved(asked, self._voices, self._current.router)
+        pace = Pace(self._instruments)
+        async with (
+            aclosing(_text(requests, pace)) as text,
+            plan.checked().stream_speech(config, text) as speech,
+        ):
+            await _Answer(context, asked, pace).send(speech)
 
     async def _collected(
-        self, stream: SpeechStream, events: AsyncIterator[SpeechEvent], audio_format: media_pb2.AudioFormat
+        self, speech: RoutedSpeech, config: speech_service_pb2.SpeechConfig
     ) -> speech_service_pb2.SynthesizeSpeechResponse:
         pcm = bytearray()
-        answer = speech_service_pb2.SynthesizeSpeechResponse(format=audio_format)
-        async for event in events:
+        rate = 0
+        answer = speech_service_pb2.SynthesizeSpeechResponse()
+        async for event in speech:
             if isinstance(event, bytes):
                 pcm += event
+            elif isinstance(event, Opened):
+                rate = event.stream.sample_rate_hertz
+                answer.voice = config.voice or event.stream.voice
+                answer.format.CopyFrom(_resolved(config, event.stream))
             elif isinstance(event, media_pb2.Warning):
                 answer.warnings.append(event)
             elif isinstance(event, media_pb2.Receipt):
                 answer.receipt.CopyFrom(event)
         if not answer.HasField("receipt"):
             raise _broken_off()
-        answer.audio_duration.FromNanoseconds(_nanoseconds(len(pcm) // BYTES_PER_SAMPLE, stream.sample_rate_hertz))
-        answer.data = await asyncio.to_thread(encoded_whole, bytes(pcm), stream.sample_rate_hertz, audio_format)
-        if len(answer.data) > self._settings.server.max_response_bytes - ANSWER_MARGIN:
+        answer.audio_duration.FromNanoseconds(_nanoseconds(len(pcm) // BYTES_PER_SAMPLE, rate))
+        answer.data = await asyncio.to_thread(encoded_whole, bytes(pcm), rate, answer.format)
+        if len(answer.data) > self._current.settings.server.max_response_bytes - ANSWER_MARGIN:
             raise OutputTooLargeError(
                 f"The audio has {len(answer.data)} bytes.",
                 Violation("config.format.encoding", "ask for a denser encoding, or use StreamSpeech"),
             )
         answer.sha256 = hashlib.sha256(answer.data).hexdigest()
-        answer.mime_type = mime_type_of(audio_format)
+        answer.mime_type = mime_type_of(answer.format)
         return answer
 
 
@@ -99,58 +119,66 @@ class _Answer:
     """The service's half of one stream, which keeps its invariants."""
 
     def __init__(
-        self,
-        context: grpc.aio.ServicerContext[Any, Any],
-        target: Target,
-        stream: SpeechStream,
-        config: speech_service_pb2.SpeechConfig,
+        self, context: grpc.aio.ServicerContext[Any, Any], config: speech_service_pb2.SpeechConfig, pace: Pace
     ) -> None:
         self._context = context
-        self._target = target
-        self._stream = stream
-        self._voice = config.voice or stream.voice
-        self._format = _resolved(config, stream)
-        self._encoder = StreamEncoder(stream.sample_rate_hertz, self._format)
+        self._pace = pace
+        self._config = config
+        self._rate = 0
+        self._encoder: StreamEncoder | None = None
         self._digest = hashlib.sha256()
         self._source_bytes = 0
         self._summary = speech_service_pb2.SpeechSummary()
 
-    async def send(self, events: AsyncIterator[SpeechEvent]) -> None:
+    async def send(self, speech: RoutedSpeech) -> None:
         """Send everything from started to summary."""
-        if self._format != media_pb2.AudioFormat(
-            encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=self._stream.sample_rate_hertz
-        ):
-            await preload()
-        await self._write(started=self._started())
-        async for event in events:
+        async for event in speech:
             if isinstance(event, bytes):
                 self._source_bytes += len(event)
-                await self._audio(self._encoder.encode(event))
+                self._pace.audio(len(event) / BYTES_PER_SAMPLE / self._rate)
+                await self._audio(self._open_encoder.encode(event))
+            elif isinstance(event, Opened):
+                await self._start(event)
             elif isinstance(event, speech_service_pb2.Flushed):
                 await self._write(flushed=event)
             elif isinstance(event, media_pb2.Warning):
                 await self._write(warning=event)
             else:
-                await self._audio(self._encoder.finish())
+                self._pace.ended()
+                await self._audio(self._open_encoder.finish())
                 await self._write(summary=self._finished(event))
                 return
         raise _broken_off()
 
-    def _started(self) -> speech_service_pb2.SpeechStarted:
-        return speech_service_pb2.SpeechStarted(
+    @property
+    def _open_encoder(self) -> StreamEncoder:
+        if self._encoder is None:
+            raise AssertionError
+        return self._encoder
+
+    async def _start(self, opened: Opened) -> None:
+        stream = opened.stream
+        self._rate = stream.sample_rate_hertz
+        self._pace.opened(opened.target)
+        wanted = _resolved(self._config, stream)
+        self._encoder = StreamEncoder(self._rate, wanted)
+        if wanted != media_pb2.AudioFormat(encoding=media_pb2.AUDIO_ENCODING_PCM_S16LE, sample_rate_hertz=self._rate):
+            await preload()
+        started = speech_service_pb2.SpeechStarted(
             request_id=telemetry.current_call().request_id,
-            provider=self._target.entry.name,
-            region=self._stream.region,
-            model=self._target.model.id,
-            voice=self._voice,
-            format=self._format,
+            provider=opened.target.entry.name,
+            region=stream.region,
+            model=opened.target.model.id,
+            voice=self._config.voice or stream.voice,
+            format=wanted,
         )
+        await self._write(started=started)
 
     async def _audio(self, data: bytes) -> None:
         if not data:
             return
         chunk = speech_service_pb2.AudioChunk(
-            sequence=self._summary.chunks, offset_samples=self._encoder.offset_samples, data=data
+            sequence=self._summary.chunks, offset_samples=self._open_encoder.offset_samples, data=data
         )
         self._summary.chunks += 1
         self._summary.size_bytes += len(data)
@@ -160,7 +188,7 @@ class _Answer:
     def _finished(self, receipt: media_pb2.Receipt) -> speech_service_pb2.SpeechSummary:
         self._summary.sha256 = self._digest.hexdigest()
         samples = self._source_bytes // BYTES_PER_SAMPLE
-        self._summary.audio_duration.FromNanoseconds(_nanoseconds(samples, self._stream.sample_rate_hertz))
+        self._summary.audio_duration.FromNanoseconds(_nanoseconds(samples, self._rate))
         self._summary.receipt.CopyFrom(receipt)
         return self._summary
 
@@ -181,9 +209,8 @@ async def _config(requests: AsyncIterator[speech_service_pb2.StreamSpeechRequest
 
 
 async def _text(
-    requests: AsyncIterator[speech_service_pb2.StreamSpeechRequest], target: Target
+    requests: AsyncIterator[speech_service_pb2.StreamSpeechRequest], pace: Pace
 ) -> AsyncGenerator[SpeechInput, None]:
-    characters = 0
     spoken = False
     async for request in requests:
         kind = request.WhichOneof("message")
@@ -192,9 +219,8 @@ async def _text(
         elif kind == "text":
             if not request.text:
                 raise InvalidRequestError("A text message is empty.", Violation("text", "is empty"))
-            characters += len(request.text)
-            limits.check_text_length(characters, target.model)
             spoken = spoken or not request.text.isspace()
+            pace.text()
             yield request.text
         elif kind == "config":
             raise StreamOrderError("There is a second config.", Violation("config", "send it first, exactly once"))

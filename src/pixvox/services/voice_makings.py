@@ -22,6 +22,7 @@ from pixvox.errors import (
     PixvoxError,
     ProviderError,
     ProviderNotFoundError,
+    SwitchedOffError,
     reason_name,
 )
 from pixvox.provider import MadeVoice, VoiceDeleter, VoiceFinder
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from pixvox.registry import Entry
-    from pixvox.routing import Router
+    from pixvox.services.current import Current
     from pixvox.v1.voice_service_pb2 import Voice
     from pixvox.voices import VoiceStore
 
@@ -65,7 +66,7 @@ class VoiceMakings:
 
     Args:
         store: The catalogue.
-        router: Knows the providers.
+        current: Whose router knows the providers.
         seconds: The longest that a provider may take.
         abandoned_seconds: How long after its beginning a voice that is unfinished has no process any more that makes it.
     """
@@ -73,13 +74,13 @@ class VoiceMakings:
     def __init__(
         self,
         store: VoiceStore,
-        router: Router,
+        current: Current,
         *,
         seconds: float = MAKING_SECONDS,
         abandoned_seconds: float = MAKING_SECONDS + 60.0,
     ) -> None:
         self._store = store
-        self._router = router
+        self._current = current
         self._seconds = seconds
         self._abandoned_seconds = abandoned_seconds
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -116,6 +117,10 @@ class VoiceMakings:
         if due and (self._settling is None or self._settling.done()):
             self._settled_at = time.monotonic()
             self._settling = self._started(self._settled())
+
+    def running(self) -> set[asyncio.Task[Any]]:
+        """Return everything that was begun and has not ended."""
+        return set(self._tasks)
 
     async def aclose(self) -> None:
         """Wait a little for what was begun, then break it off; what is broken off stays noted."""
@@ -238,7 +243,7 @@ class VoiceMakings:
             for voice in await self._store.unfinished(before):
                 try:
                     await self._settle(voice)
-                except ProviderError as error:
+                except (ProviderError, SwitchedOffError) as error:
                     log.warning("the provider could not be asked", reason=reason_name(error.reason), **_names(voice))
 
     async def _settle(self, voice: Voice) -> None:
@@ -258,7 +263,7 @@ class VoiceMakings:
     def _entry(self, voice: Voice) -> Entry | None:
         """Return where a voice was begun, None if that is not configured any more."""
         try:
-            entry = self._router.entry(voice.provider)
+            entry = self._current.router.entry(voice.provider)
         except ProviderNotFoundError:
             return None
         return entry if entry.region == voice.region else None

@@ -6,7 +6,7 @@ import asyncio
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from pixvox import telemetry, voice_limits
+from pixvox import telemetry
 from pixvox.errors import (
     InvalidRequestError,
     ProviderNotFoundError,
@@ -25,11 +25,13 @@ from pixvox.v1 import media_pb2, voice_service_pb2, voice_service_pb2_grpc
 from pixvox.voices import ID_PREFIX, new_voice_id
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import grpc
 
     from pixvox.provider import MadeVoice
-    from pixvox.routing import Router, Target
-    from pixvox.settings import Settings
+    from pixvox.routing import Target
+    from pixvox.services.current import Current
     from pixvox.upstream import Upstream
     from pixvox.v1 import model_service_pb2
     from pixvox.v1.voice_service_pb2 import Voice
@@ -45,51 +47,56 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
     """Checks recordings and descriptions, has voices made, and serves the catalogue.
 
     Args:
-        router: Finds who makes a voice, and knows the voices that come with models.
+        current: Whose router finds who makes a voice and knows the voices that come with models.
         upstream: Downloads recordings that are named by address.
         store: The catalogue.
-        settings: For the largest inputs.
         makings: Instead of the service's own, for tests.
     """
 
     def __init__(
         self,
-        router: Router,
+        current: Current,
         upstream: Upstream,
         store: VoiceStore,
-        settings: Settings,
         *,
         makings: VoiceMakings | None = None,
     ) -> None:
-        self._router = router
+        self._current = current
         self._upstream = upstream
         self._store = store
-        self._settings = settings
-        self._makings = makings or VoiceMakings(store, router)
+        self._makings = makings or VoiceMakings(store, current)
 
     async def CloneVoice(
         self, request: voice_service_pb2.CloneVoiceRequest, context: Context
     ) -> voice_service_pb2.CloneVoiceResponse:
         """Make a voice from a recording."""
-        target = self._router.clone_voice(request)
-        voice_limits.check_clone_voice(request, target.model)
-        recording, warnings = await self._recording(request.audio, target.model.clone_voice)
-        voice = _draft(request, target, voice_service_pb2.VOICE_KIND_CLONED)
-        voice.consent.CopyFrom(request.consent)
+        plan = self._current.router.clone_voice(request).checked()
+        data = await self._loaded(request.audio)
         self._makings.settle()
-        voice, made = await self._makings.made(voice, target.entry, lambda: target.clone_voice(request, recording))
+
+        async def cloned(target: Target) -> tuple[Voice, MadeVoice, list[media_pb2.Warning]]:
+            recording, warnings = await self._recording(data, target.model.clone_voice)
+            draft = _draft(request, target, voice_service_pb2.VOICE_KIND_CLONED)
+            draft.consent.CopyFrom(request.consent)
+            voice, made = await self._makings.made(draft, target.entry, lambda: target.clone_voice(request, recording))
+            return voice, made, warnings
+
+        voice, made, warnings = await plan.run(cloned)
         return voice_service_pb2.CloneVoiceResponse(voice=voice, warnings=[*warnings, *made.warnings])
 
     async def DesignVoice(
         self, request: voice_service_pb2.DesignVoiceRequest, context: Context
     ) -> voice_service_pb2.DesignVoiceResponse:
         """Make a voice from a description, with a preview."""
-        target = self._router.design_voice(request)
-        voice_limits.check_design_voice(request, target.model)
-        voice = _draft(request, target, voice_service_pb2.VOICE_KIND_DESIGNED)
-        voice.description = request.description
+        plan = self._current.router.design_voice(request).checked()
         self._makings.settle()
-        voice, made = await self._makings.made(voice, target.entry, lambda: target.design_voice(request))
+
+        async def designed(target: Target) -> tuple[Voice, MadeVoice]:
+            draft = _draft(request, target, voice_service_pb2.VOICE_KIND_DESIGNED)
+            draft.description = request.description
+            return await self._makings.made(draft, target.entry, lambda: target.design_voice(request))
+
+        voice, made = await plan.run(designed)
         answer = voice_service_pb2.DesignVoiceResponse(voice=voice, warnings=made.warnings)
         if made.preview:
             await _add_preview(answer, made, request)
@@ -104,7 +111,7 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
         if request.id.startswith(ID_PREFIX):
             voice = _existing(await self._store.get(request.id), request.id)
         else:
-            voice = _existing(voice_pages.system_voice(self._router, request.id, request.provider), request.id)
+            voice = _existing(voice_pages.system_voice(self._current.router, request.id, request.provider), request.id)
         return voice_service_pb2.GetVoiceResponse(voice=voice)
 
     async def ListVoices(
@@ -113,7 +120,7 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
         """Return one page of voices."""
         if request.kind != voice_service_pb2.VOICE_KIND_SYSTEM:
             self._makings.settle()
-        return await voice_pages.page(request, self._store, self._router)
+        return await voice_pages.page(request, self._store, self._current.router)
 
     async def DeleteVoice(
         self, request: voice_service_pb2.DeleteVoiceRequest, context: Context
@@ -144,23 +151,29 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
             )
         return voice_service_pb2.UndeleteVoiceResponse(voice=voice)
 
+    def makings(self) -> Collection[asyncio.Task[Any]]:
+        """Return what is being made now, with callers or without."""
+        return self._makings.running()
+
     async def aclose(self) -> None:
         """Wait for voices that are being made without their callers; is called before the database is closed."""
         await self._makings.aclose()
 
+    async def _loaded(self, audio: media_pb2.MediaInput) -> bytes:
+        if audio.WhichOneof("source") != "uri":
+            return audio.data
+        most = self._current.settings.fetch.max_bytes
+        return await self._upstream.download(audio.uri, field="audio", max_bytes=most)
+
     async def _recording(
-        self, audio: media_pb2.MediaInput, capability: model_service_pb2.CloneVoiceCapability
+        self, data: bytes, capability: model_service_pb2.CloneVoiceCapability
     ) -> tuple[Recording, list[media_pb2.Warning]]:
-        if audio.WhichOneof("source") == "uri":
-            data = await self._upstream.download(audio.uri, field="audio", max_bytes=self._settings.fetch.max_bytes)
-        else:
-            data = audio.data
         rules = RecordingRules(
             min_seconds=capability.min_audio_seconds,
             max_seconds=capability.max_audio_seconds,
             min_rate_hertz=capability.min_sample_rate_hertz,
             max_bytes=capability.max_audio_bytes,
-            max_input_bytes=self._settings.inputs.max_bytes,
+            max_input_bytes=self._current.settings.inputs.max_bytes,
         )
         checked = await asyncio.to_thread(checked_recording, data, field="audio", rules=rules)
         warnings = []
@@ -171,7 +184,7 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
 
     def _deleter(self, voice: Voice) -> VoiceDeleter:
         try:
-            entry = self._router.entry(voice.provider)
+            entry = self._current.router.entry(voice.provider)
         except ProviderNotFoundError as error:
             raise _elsewhere(voice, "is not configured any more") from error
         if entry.region != voice.region:
