@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import grpc
+
+import serving
 from calling import settings_for_tests, stubs_of
+from emulated import failure_of
 from pixvox import server, settings
+from pixvox.health import DIGEST_KEY
 from pixvox.v1 import media_pb2, model_service_pb2
 from pixvox.v1.image_service_pb2 import GenerateImageRequest
 from pixvox.v1.model_service_pb2 import GetModelRequest, ListModelsRequest, ListProvidersRequest
@@ -82,7 +87,11 @@ async def test_the_settings_decide_which_provider_serves(tmp_path):
         request.provider = "first"
         assert (await stubs.images.GenerateImage(request)).receipt.provider == "first"
         listed = (await stubs.models.ListProviders(ListProvidersRequest())).providers
-    assert [provider.name for provider in listed] == ["first", "second"]
+    assert [(provider.name, provider.enabled) for provider in listed] == [
+        ("first", True),
+        ("second", True),
+        ("off", False),
+    ]
     assert model_service_pb2.VERB_GENERATE_IMAGE in listed[1].default_verbs
     assert model_service_pb2.VERB_GENERATE_IMAGE not in listed[0].default_verbs
 
@@ -96,3 +105,57 @@ async def test_every_answer_obeys_the_capabilities_it_was_checked_against():
             request = GenerateImageRequest(prompt="edge", size=media_pb2.Size(width=width, height=height))
             (image,) = (await stubs.images.GenerateImage(request)).images
             assert (image.size.width, image.size.height) == (width, height)
+
+
+SANDBOX = {"kind": "sandbox"}
+GENERATE = model_service_pb2.VERB_GENERATE_IMAGE
+EDIT = model_service_pb2.VERB_EDIT_IMAGE
+SPEAK = model_service_pb2.VERB_STREAM_SPEECH
+
+
+async def test_routes_are_listed_with_their_targets_conditions_and_weights():
+    routes = {
+        "fast": {
+            "verbs": ["generate_image", "edit_image"],
+            "targets": [
+                {"to": "a", "when": {"min_pixels": 99, "labels": {"tier": ["gold"]}}},
+                {"to": "a", "weight": 3},
+                {"to": "b", "weight": 1, "guard": {}},
+            ],
+        },
+        "voice": {"verbs": ["stream_speech"], "targets": [{"to": "b"}]},
+    }
+    tables = {"defaults": {"generate_image": "fast", "stream_speech": "a"}}
+    async with serving.serving(serving.settings_with({"a": SANDBOX, "b": SANDBOX}, routes, **tables)) as stubs:
+        call = stubs.models.ListProviders(ListProvidersRequest())
+        answer = await call
+        trailers = dict(await call.trailing_metadata())
+    fast, voice = answer.routes
+    assert (fast.name, list(fast.verbs), list(fast.default_verbs)) == ("fast", [GENERATE, EDIT], [GENERATE])
+    assert [(one.provider, one.model) for one in fast.targets] == [(name, "sandbox-image") for name in ("a", "a", "b")]
+    assert [one.conditions for one in fast.targets] == ["min_pixels=99, labels.tier=gold", "", ""]
+    assert [one.HasField("weight") for one in fast.targets] == [False, True, True]
+    assert [(one.configured_weight, one.weight) for one in fast.targets[1:]] == [(3, 3), (1, 1)]
+    assert all(one.health.breaker == model_service_pb2.BREAKER_STATE_CLOSED for one in fast.targets)
+    assert (voice.name, list(voice.verbs), list(voice.default_verbs)) == ("voice", [SPEAK], [])
+    # A verb's default is a route or a provider, never both.
+    assert [GENERATE in one.default_verbs for one in answer.providers] == [False, False]
+    assert [SPEAK in one.default_verbs for one in answer.providers] == [True, False]
+    assert answer.config_digest == trailers[DIGEST_KEY]
+
+
+async def test_what_is_switched_off_is_listed_as_such():
+    providers = {"a": SANDBOX | {"switched_off": ["edit_image"]}, "b": SANDBOX, "c": SANDBOX | {"enabled": False}}
+    routes = {"r": {"verbs": ["generate_image"], "targets": [{"to": "c"}, {"to": "a"}]}}
+    tables = {"switches": {"stream_speech": False}}
+    async with serving.serving(serving.settings_with(providers, routes, **tables)) as stubs:
+        answer = await stubs.models.ListProviders(ListProvidersRequest())
+        failure = await failure_of(stubs.models.ListModels(ListModelsRequest(provider="c")))
+    assert [list(one.switched_off) for one in answer.providers] == [[EDIT, SPEAK], [SPEAK], []]
+    a, _, c = answer.providers
+    assert (a.enabled, c.enabled, c.models, c.ready) == (True, False, 0, False)
+    # Switched off is not gone: the model still says what it could.
+    assert EDIT in a.verbs
+    off, on = answer.routes[0].targets
+    assert (off.provider, off.HasField("health"), on.HasField("health")) == ("c", False, True)
+    assert (failure.reason, failure.code) == ("SWITCHED_OFF", grpc.StatusCode.FAILED_PRECONDITION)

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 # Importing gRPC and the contract takes longer than showing this page, so commands are imported when they are run.
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "serve": ("pixvox.cli.serve:serve", "Run the service."),
+    "config": ("pixvox.cli.config:config", "Check, show and compare settings."),
     "image": ("pixvox.cli.images:image", "Make and edit pictures."),
     "speak": ("pixvox.cli.speech:speak", "Speak a text."),
     "voice": ("pixvox.cli.voices:voice", "Make voices and list them."),
     "models": ("pixvox.cli.catalogue:models", "List the models and what they can do."),
     "providers": ("pixvox.cli.catalogue:providers", "List the configured providers."),
+    "explain": ("pixvox.cli.explain:explain", "Tell who would serve a call, and why."),
     "health": ("pixvox.cli.catalogue:health", "Ask whether the service is up."),
     "smoke": ("pixvox.cli.smoke:smoke", "Try everything on a running service."),
+    "conformance": ("pixvox.cli.conformance:conformance", "Check whether a provider keeps its contract."),
     "emulate": ("pixvox.cli.emulate:emulate", "Run an emulator of an upstream service."),
     "version": ("pixvox.cli.version:version", "Print the version."),
 }

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import click
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from pixvox.cli.calls import Session, client_command
 from pixvox.cli.exits import ExitCode
 from pixvox.cli.output import document
+from pixvox.cli.routes import routes_table, verbs_text
 from pixvox.v1 import (
     image_service_pb2,
     media_pb2,
@@ -23,6 +26,8 @@ from pixvox.v1 import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rich.console import RenderableType
 
 VERBS = {
     "generate-image": model_service_pb2.VERB_GENERATE_IMAGE,
@@ -59,17 +64,21 @@ def models(session: Session, verb: str | None, provider: str) -> None:
 @click.command()
 @client_command
 def providers(session: Session) -> None:
-    """List the configured providers."""
+    """List the configured providers, and the routes to them with the state of each target."""
     stub = model_service_pb2_grpc.ModelServiceStub(session.channel)
     response: model_service_pb2.ListProvidersResponse = stub.ListProviders(
         model_service_pb2.ListProvidersRequest(), timeout=session.timeout
     )
     table = Table("Provider", "Kind", "Region", "Models", "Can (* by default)", "Ready", box=None, pad_edge=False)
     for one in response.providers:
-        can = ", ".join(_verb_name(verb) + ("*" if verb in one.default_verbs else "") for verb in one.verbs)
-        ready = "yes" if one.ready else f"no: {one.unready_reason}"
-        table.add_row(one.name, one.kind, one.region, str(one.models), can, ready)
-    session.report.result({"providers": [document(one) for one in response.providers]}, table)
+        can = verbs_text(one.verbs, VERBS, default=one.default_verbs, off=one.switched_off)
+        table.add_row(one.name, one.kind, one.region, str(one.models), can, _readiness(one))
+    answer = {
+        "providers": [document(one) for one in response.providers],
+        "routes": [document(one) for one in response.routes],
+        "config_digest": response.config_digest,
+    }
+    session.report.result(answer, Group(*_parts(response, table)))
 
 
 @click.command()
@@ -130,6 +139,23 @@ def health_status(channel: grpc.Channel, service: str, timeout: float | None = N
     return name
 
 
+def _readiness(provider: model_service_pb2.ProviderInfo) -> str:
+    if provider.ready:
+        return "yes"
+    # A service that does not know of switches leaves `enabled` unset, and always says why a provider is not ready.
+    off = not (provider.enabled or provider.unready_reason)
+    return "no: it is switched off" if off else f"no: {provider.unready_reason}"
+
+
+def _parts(response: model_service_pb2.ListProvidersResponse, table: Table) -> Iterator[RenderableType]:
+    yield table
+    if response.routes:
+        yield ""
+        yield routes_table(response.routes, VERBS)
+    if response.config_digest:
+        yield Text.assemble(("\nconfig ", "dim"), response.config_digest)
+
+
 def _abilities(model: model_service_pb2.Model) -> Iterator[tuple[str, str]]:
     if model.HasField("generate_image"):
         yield "generate-image", _output_limits(model.generate_image.output)
@@ -168,7 +194,3 @@ def _speech_limits(speech: model_service_pb2.StreamSpeechCapability) -> str:
     rates = "/".join(f"{rate / 1000:g}" for rate in speech.sample_rates_hertz)
     counts = f"{len(speech.voices)} voices, {len(speech.language_codes)} languages"
     return f"{counts}, {encodings}, {rates} kHz, text to {speech.max_text_characters}"
-
-
-def _verb_name(verb: model_service_pb2.Verb.ValueType) -> str:
-    return next((name for name, value in VERBS.items() if value == verb), str(verb))

@@ -46,8 +46,8 @@ class Wanted:
     prompt_extend: bool | None
     watermark: bool | None
 
-    def fill(self, request: Request, output: str) -> None:
-        """Set the fields in a request; the file's suffix decides on the format if nothing else does."""
+    def fill(self, request: Request, output: str = "") -> None:
+        """Set the fields in a request; the output file's suffix decides on the format if nothing else does."""
         request.negative_prompt = self.negative
         if self.size is not None:
             request.size.CopyFrom(self.size)
@@ -63,16 +63,18 @@ class Wanted:
             request.format = FORMATS[name]
 
 
+output_option = click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="FILE",
+    help="Where to write; `-` is standard output. With several pictures NAME-1.png, NAME-2.png, ...",
+)
+
+
 def wanted_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `Wanted`, which it gets as `wanted`, and the output."""
+    """Give a command the options of `Wanted`, which it gets as `wanted`."""
     decorators = (
-        click.option(
-            "-o",
-            "--output",
-            required=True,
-            metavar="FILE",
-            help="Where to write; `-` is standard output. With several pictures NAME-1.png, NAME-2.png, ...",
-        ),
         click.option("--size", type=PictureSize(), help="In pixels, for example 1328x1328."),
         click.option("-n", type=click.IntRange(0, 1000), help="How many pictures."),
         click.option(
@@ -102,6 +104,7 @@ def image() -> None:
 
 @image.command()
 @click.argument("prompt")
+@output_option
 @wanted_options
 @call_options
 @client_command
@@ -121,6 +124,7 @@ def generate(session: Session, prompt: str, output: str, wanted: Wanted, call: C
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.argument("instruction")
 @click.option("--mask", metavar="FILE", help="Only where this picture is not black may the result differ.")
+@output_option
 @wanted_options
 @call_options
 @client_command

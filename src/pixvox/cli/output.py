@@ -29,12 +29,22 @@ _HINTS = {
     "MODEL_NOT_FOUND": "See what there is: pixvox models",
     "PROVIDER_NOT_FOUND": "See what there is: pixvox providers",
     "VOICE_NOT_FOUND": "See what there is: pixvox models --verb stream-speech --json",
+    "VOICE_MODEL_MISMATCH": "Leave --model away: a made voice decides on its model.",
+    "VOICE_PROVIDER_MISMATCH": "Leave --provider away: a made voice decides on its provider.",
+    "VOICE_DELETED": "Take it back into use, unless it was purged: pixvox voice undelete ID",
+    "VOICE_QUOTA": "Make room, waiting does not help: pixvox voice delete ID --purge",
     "NO_PROVIDER": "The operator has to configure a provider for this; see what there is: pixvox providers",
+    "SWITCHED_OFF": "Only the operator can switch it on again; see what is on: pixvox providers",
+    "CIRCUIT_OPEN": "Nothing was sent; see when it is tried again: pixvox providers",
+    "OVERLOADED": "Nothing was sent; try again later, or give it longer with --timeout SECONDS.",
+    "REQUEST_ID_REUSED": "A new call takes a new --request-id, or none.",
+    "ANSWER_NOT_KEPT": "The call was made and billed; a new --request-id makes it again.",
+    "OUTCOME_UNKNOWN": "It may have been done and billed; look before a new --request-id makes it again.",
     "MEDIA_TOO_LARGE": "Send a smaller file.",
     "MEDIA_FETCH_FAILED": "Download it and give the file instead of the address.",
     "URI_NOT_ALLOWED": "Download it and give the file instead of the address.",
     "PROVIDER_UNAVAILABLE": "Nothing was done; try again later, or name another provider with --provider.",
-    "PROVIDER_DISCONNECTED": "The work may have been billed; a repetition should use the same --request-id.",
+    "PROVIDER_DISCONNECTED": "The work may have been billed; to make it again takes a new --request-id, or none.",
     "RATE_LIMITED": "Try again later, or name another provider with --provider.",
     "OUTPUT_TOO_LARGE": "Ask for fewer or smaller pictures, or a denser format.",
     "DEADLINE_EXCEEDED": "Give it longer with --timeout SECONDS.",
@@ -63,6 +73,12 @@ class Report:
             highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH
         )
         self._err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """How passed and failed are shown: as signs on a terminal, in letters where a program may read them."""
+        signs = self._out.is_terminal and self._out.encoding.startswith("utf")
+        return ("✓", "✗") if signs else ("pass", "fail")
 
     def result(self, document: Mapping[str, object], shown: RenderableType, aside: bool = False) -> None:
         """Show the result: `document` for scripts or `shown` for people.
@@ -154,7 +170,9 @@ def _facts(failure: Failure) -> Iterator[str]:
         yield f"{failure.resource[0]} {failure.resource[1]}"
     if failure.retry_after is not None:
         yield f"try again in {failure.retry_after:g} s"
-    for name in ("provider", "provider_code", "provider_request_id", "request_id"):
+    for subject, description in failure.quota:
+        yield f"{subject} {description}"
+    for name in ("provider", "provider_code", "provider_request_id", "attempts", "request_id"):
         if value := failure.metadata.get(name):
             yield f"{name} {value}"
 

@@ -46,7 +46,7 @@ class CallOptions:
 def call_options(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options of `CallOptions`, which it gets as `call`."""
     decorators = (
-        click.option("--model", default="", help="Id or alias; see `pixvox models`."),
+        click.option("--model", default="", help="Id or alias, see `pixvox models`; or route, see `pixvox providers`."),
         click.option("--provider", default="", help="Name; see `pixvox providers`."),
         click.option("--request-id", default="", help="Identifies the call; a repetition uses the same one."),
         click.option("--label", "labels", type=Label(), multiple=True, help="Your own word on the call; repeatable."),

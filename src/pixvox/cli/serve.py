@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
 
-from pixvox.cli.exits import ExitCode
+from pixvox.cli.local import service_command
 
 
 @click.command()
@@ -19,27 +20,19 @@ from pixvox.cli.exits import ExitCode
     help="Settings file.  [default: pixvox.toml if there is one]",
 )
 @click.pass_context
+@service_command
 def serve(
     context: click.Context, listen: str | None, http: str | None, workers: int | None, config: Path | None
 ) -> None:
     """Run the service.
 
     Options win over the environment (PIXVOX_LISTEN, PIXVOX_HTTP, ...), which wins over the settings file. SIGTERM and
-    Ctrl-C let running calls finish.
+    Ctrl-C let running calls finish. A changed settings file is read again, as it is on SIGHUP.
     """
-    try:
-        # Here, so that neither `pixvox --help` nor a client command loads the service.
-        from pixvox import server, settings
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "pixvox":
-            raise
-        click.echo(f"The service needs {error.name}: pip install 'pixvox[server]'", err=True)
-        context.exit(ExitCode.USAGE)
+    # Until there is something that can read the settings again, the signal waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    from pixvox import configuration, server
+
     overrides = {"server.listen": listen, "server.http": http, "server.workers": workers}
     given = {name: value for name, value in overrides.items() if value is not None}
-    try:
-        code = server.run(settings.load(config, given))
-    except settings.SettingsError as error:
-        click.echo(f"The settings cannot be used: {error}", err=True)
-        context.exit(ExitCode.USAGE)
-    context.exit(code)
+    context.exit(server.run(configuration.Source.find(config, given).read()))

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from pixvox.cli.catalogue import VERBS, list_models
+from pixvox.cli.catalogue import list_models
 from pixvox.cli.speech_stream import IncompleteStreamError
 from pixvox.client import failure
-from pixvox.v1 import model_service_pb2, model_service_pb2_grpc
+from pixvox.v1 import (
+    error_reason_pb2,
+    image_service_pb2,
+    media_pb2,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    speech_service_pb2,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +40,7 @@ class Run:
         channel: To the service.
         timeout: Seconds that one call may take.
         image_url: Public address of a picture, or empty.
-        models: For each verb the model that is tried; a verb that no model has is absent.
+        models: For each verb the model that is tried; a verb that no model has, or that is switched off, is absent.
         picture: A picture that the service made, once it has made one.
     """
 
@@ -47,10 +54,10 @@ class Run:
         """Return the model that is tried.
 
         Raises:
-            CheckSkippedError: No configured model has the verb.
+            CheckSkippedError: No configured model has the verb, or it is switched off.
         """
         if verb not in self.models:
-            raise CheckSkippedError(f"no configured model has {model_service_pb2.Verb.Name(verb)}")
+            raise CheckSkippedError(f"no configured model has {model_service_pb2.Verb.Name(verb)} and is switched on")
         return self.models[verb]
 
 
@@ -92,23 +99,38 @@ def outcome(check: str, title: str, make: Callable[[Run], str], run: Run) -> Out
 def chosen_models(
     channel: grpc.Channel, provider: str, timeout: float
 ) -> dict[model_service_pb2.Verb.ValueType, model_service_pb2.Model]:
-    """Return for each verb a model that has it: of `provider`, else of the verb's default provider, else of any.
+    """Return for each verb the model that serves a plain call: of `provider`, else of the verb's default.
+
+    A verb that nobody has, or that is switched off, is absent.
 
     Raises:
         grpc.RpcError: The service cannot be asked.
     """
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
-    response: model_service_pb2.ListProvidersResponse = stub.ListProviders(
-        model_service_pb2.ListProvidersRequest(), timeout=timeout
-    )
     chosen = {}
-    for verb in VERBS.values():
-        found = list_models(channel, provider, verb, timeout)
-        default = next((one.name for one in response.providers if verb in one.default_verbs), "")
-        found.sort(key=lambda model, default=default: model.provider != default)  # type: ignore[misc]
-        if found:
-            chosen[verb] = found[0]
+    for verb, request in _plain_calls(provider).items():
+        models = {(one.provider, one.id): one for one in list_models(channel, provider, verb, timeout)}
+        answer: model_service_pb2.ExplainRouteResponse = stub.ExplainRoute(request, timeout=timeout)
+        candidates = [one for one in answer.candidates if (one.provider, one.model) in models]
+        # If nobody can serve it now, the check is to find that out.
+        candidates.sort(key=lambda one: not one.eligible)
+        if candidates and answer.error_reason != error_reason_pb2.ERROR_REASON_SWITCHED_OFF:
+            chosen[verb] = models[candidates[0].provider, candidates[0].model]
     return chosen
+
+
+def _plain_calls(
+    provider: str,
+) -> dict[model_service_pb2.Verb.ValueType, model_service_pb2.ExplainRouteRequest]:
+    """Return a call of each verb that is tried, which asks for nothing special."""
+    explain = model_service_pb2.ExplainRouteRequest
+    generate = image_service_pb2.GenerateImageRequest(prompt="any", provider=provider)
+    edit = image_service_pb2.EditImageRequest(prompt="any", images=[media_pb2.MediaInput(uri="any")], provider=provider)
+    return {
+        model_service_pb2.VERB_GENERATE_IMAGE: explain(generate_image=generate),
+        model_service_pb2.VERB_EDIT_IMAGE: explain(edit_image=edit),
+        model_service_pb2.VERB_STREAM_SPEECH: explain(stream_speech=speech_service_pb2.SpeechConfig(provider=provider)),
+    }
 
 
 def require(holds: bool, otherwise: str) -> None:

@@ -59,17 +59,19 @@ class Manner:
     volume: float | None
     instructions: str
 
-    def config(self, call: CallOptions, output: str) -> speech_service_pb2.SpeechConfig:
-        """Return the stream's first message.
+    def config(self, call: CallOptions, output: str = "") -> speech_service_pb2.SpeechConfig:
+        """Return the stream's first message; without an output the encoding may be left to the service.
 
         Raises:
             click.BadParameter: Nothing says which encoding to ask for.
         """
+        encoding = self.encoding or (_encoding_of(output) if output else None)
         config = speech_service_pb2.SpeechConfig(
             voice=self.voice,
             language_code=self.language,
             format=media_pb2.AudioFormat(
-                encoding=ENCODINGS[self.encoding or _encoding_of(output)], sample_rate_hertz=self.rate_hertz
+                encoding=ENCODINGS[encoding] if encoding else media_pb2.AUDIO_ENCODING_UNSPECIFIED,
+                sample_rate_hertz=self.rate_hertz,
             ),
             speaking_rate=self.speaking_rate,
             pitch=self.pitch,

@@ -60,6 +60,10 @@ class FakeService(
         delay: Seconds before a picture is ready.
         uri: Pictures are delivered by this address.
         models: Its capability table.
+        explanation: What it answers to ExplainRoute, instead of the first model that has the verb.
+        more_providers: That it lists beside its own.
+        routes: That it lists.
+        digest: Of its configuration.
     """
 
     fault: PixvoxError | None = None
@@ -68,6 +72,10 @@ class FakeService(
     delay: float = 0.0
     uri: str = ""
     models: list[model_service_pb2.Model] = field(default_factory=lambda: [image_model(), speech_model()])
+    explanation: model_service_pb2.ExplainRouteResponse | None = None
+    more_providers: list[model_service_pb2.ProviderInfo] = field(default_factory=list)
+    routes: list[model_service_pb2.Route] = field(default_factory=list)
+    digest: str = ""
     target: str = ""
     requests: list = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -98,7 +106,23 @@ class FakeService(
                     name="box", kind="sandbox", verbs=verbs, default_verbs=verbs[:1], models=2, ready=True
                 ),
                 model_service_pb2.ProviderInfo(name="far", kind="remote", unready_reason="its key is missing"),
-            ]
+                *self.more_providers,
+            ],
+            routes=self.routes,
+            config_digest=self.digest,
+        )
+
+    def ExplainRoute(self, request, context):
+        self.requests.append(request)
+        if self.explanation is not None:
+            return self.explanation
+        kind = request.WhichOneof("call")
+        return model_service_pb2.ExplainRouteResponse(
+            candidates=[
+                {"provider": one.provider, "model": one.id, "eligible": True}
+                for one in self.models
+                if one.HasField(kind)
+            ][:1]
         )
 
     def GenerateImage(self, request, context):

@@ -9,6 +9,8 @@ import threading
 
 import pytest
 
+from pixvox.v1 import error_reason_pb2, image_service_pb2, model_service_pb2
+
 
 def smoke(pixvox, *arguments):
     """Return the exit code and the outcomes by check."""
@@ -74,6 +76,38 @@ def test_a_verb_that_no_model_has_is_skipped_and_says_so(pixvox, service):
     assert "VERB_STREAM_SPEECH" in checks["SMK-08"]["detail"]
     assert checks["SMK-10"]["result"] == "PASS"
     assert "not tried: no configured model has VERB_STREAM_SPEECH" in checks["SMK-10"]["detail"]
+
+
+def test_the_model_that_serves_by_default_is_tried_and_not_the_first_in_the_list(pixvox, service):
+    other = model_service_pb2.Model()
+    other.CopyFrom(service.models[0])
+    other.id = "box-other"
+    service.models.insert(1, other)
+    # The first candidate has no model of the list, the second one is not eligible.
+    service.explanation = model_service_pb2.ExplainRouteResponse(
+        candidates=[
+            {"provider": "off", "model": ""},
+            {"provider": "box", "model": "box-image"},
+            {"provider": "box", "model": "box-other", "eligible": True},
+        ]
+    )
+    smoke(pixvox, "--provider", "box")
+    generate = next(one for one in service.requests if isinstance(one, image_service_pb2.GenerateImageRequest))
+    assert (generate.model, generate.provider) == ("box-other", "box")
+    explained = [one for one in service.requests if isinstance(one, model_service_pb2.ExplainRouteRequest)]
+    assert {one.WhichOneof("call") for one in explained} == {"generate_image", "edit_image", "stream_speech"}
+    assert all(getattr(one, one.WhichOneof("call")).provider == "box" for one in explained)
+
+
+def test_a_verb_that_is_switched_off_is_skipped(pixvox, service):
+    service.explanation = model_service_pb2.ExplainRouteResponse(
+        candidates=[{"provider": "box", "model": "box-image"}],
+        error_reason=error_reason_pb2.ERROR_REASON_SWITCHED_OFF,
+    )
+    code, checks = smoke(pixvox)
+    assert code == 0
+    assert checks["SMK-02"]["result"] == "SKIP"
+    assert "switched on" in checks["SMK-02"]["detail"]
 
 
 def test_a_size_that_the_model_lacks_is_replaced_by_one_that_it_has(pixvox, service):
