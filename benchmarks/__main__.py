@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks import calls, startup
+from benchmarks import calls, startup, telemetry
 
 if __name__ == "__main__":
     startup.main()
     calls.main()
+    telemetry.main()

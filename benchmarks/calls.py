@@ -60,7 +60,7 @@ def main() -> None:
 
 def _compare(bare: tuple[int, str], own: tuple[int, str]) -> None:
     for _ in range(2):
-        bare_seconds, own_seconds = (asyncio.run(_cpu_per_call(*one)) for one in (bare, own))
+        bare_seconds, own_seconds = (asyncio.run(_of_get_model(*one)) for one in (bare, own))
     ratio = own_seconds / bare_seconds
     print(f"CPU per GetModel, {CONCURRENCY} at once: pixvox {own_seconds * 1e3:.2f} ms,", end=" ")
     print(f"bare grpc.aio {bare_seconds * 1e3:.2f} ms, ratio {ratio:.2f}")
@@ -72,13 +72,18 @@ async def _answer(target: str) -> bytes:
     return answer.SerializeToString()
 
 
-async def _cpu_per_call(pid: int, target: str) -> float:
+async def _of_get_model(pid: int, target: str) -> float:
     async with client.connect_aio(target) as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
-        await _load(lambda: stub.GetModel(REQUEST), CALLS // 10)
-        before = _cpu_seconds(pid)
-        await _load(lambda: stub.GetModel(REQUEST), CALLS)
-        return (_cpu_seconds(pid) - before) / CALLS
+        return await cpu_per_call(pid, lambda: stub.GetModel(REQUEST), CALLS)
+
+
+async def cpu_per_call(pid: int, call: Callable[[], Awaitable[object]], calls: int) -> float:
+    """Return the CPU seconds that a process spends on each of so many calls, `CONCURRENCY` at once, after a warm-up."""
+    await _load(call, calls // 10)
+    before = _cpu_seconds(pid)
+    await _load(call, calls)
+    return (_cpu_seconds(pid) - before) / calls
 
 
 async def _load(call: Callable[[], Awaitable[object]], calls: int) -> None:

@@ -275,7 +275,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _span(self, call: Call, metadata: Metadata) -> AbstractContextManager[Span]:
         if not self._telemetry.recording:
             return self._telemetry.tracer.start_as_current_span(call.method)
-        parent = {key: str(value) for key, value in metadata if key in {"traceparent", "tracestate"}}
+        parent = {key: str(value) for key, value in metadata if key in self._telemetry.context_keys}
         return self._telemetry.tracer.start_as_current_span(
             call.method,
             context=telemetry.incoming_context(parent) if parent else otel_context.Context(),
@@ -315,7 +315,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             provider=call.provider or None,
             model=call.model or None,
             seconds=round(seconds, 4),
-            trace_id=format(span.get_span_context().trace_id, "032x") if span.is_recording() else None,
         )
 
 

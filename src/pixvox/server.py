@@ -14,10 +14,10 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import msgspec
 import structlog
 from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health_pb2_grpc
@@ -38,6 +38,7 @@ from pixvox.services.speech import SpeechService
 from pixvox.services.voices import VoiceService
 from pixvox.settings import SettingsError, address
 from pixvox.telemetry import Telemetry, watch_loop
+from pixvox.telemetry.options import Options
 from pixvox.upstream import Upstream
 from pixvox.v1 import (
     image_service_pb2_grpc,
@@ -143,7 +144,7 @@ async def check(settings: Settings) -> Generation:
     """
     address_of(settings.database.url)
     async with contextlib.AsyncExitStack() as stack:
-        telemetry = Telemetry()
+        telemetry = _telemetry(settings)
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
         upstream = _upstream(settings, telemetry)
         stack.push_async_callback(upstream.aclose)
@@ -178,6 +179,7 @@ async def running(
     async with contextlib.AsyncExitStack() as stack:
         telemetry = _telemetry(settings, exporter)
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
+        stack.enter_context(logs.exported(telemetry))
         upstream = _upstream(settings, telemetry)
         stack.push_async_callback(upstream.aclose)
         database = await Database.open(settings.database.url)
@@ -279,9 +281,13 @@ async def _drain(
     await server.stop(None)
 
 
-def _telemetry(settings: Settings, exporter: SpanExporter | None) -> Telemetry:
-    span_file = Path(settings.telemetry.span_file) if settings.telemetry.span_file else None
-    return Telemetry(span_file=span_file, exporter=exporter)
+def _telemetry(settings: Settings, exporter: SpanExporter | None = None) -> Telemetry:
+    try:
+        return Telemetry(Options(**msgspec.structs.asdict(settings.telemetry)), exporter=exporter)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    except OSError as error:
+        raise SettingsError(f"telemetry.span_file: {error.strerror}") from error
 
 
 def _lasting(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import datetime
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -116,7 +117,10 @@ class VoiceMakings:
         due = time.monotonic() - self._settled_at >= SETTLING_SECONDS
         if due and (self._settling is None or self._settling.done()):
             self._settled_at = time.monotonic()
-            self._settling = self._started(self._settled())
+            # In a context of its own: what is looked for has nothing to do with the call that happens to come along.
+            # As of now: what is begun after this is still being made.
+            before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._abandoned_seconds)
+            self._settling = self._started(self._settled(before), contextvars.Context())
 
     def running(self) -> set[asyncio.Task[Any]]:
         """Return everything that was begun and has not ended."""
@@ -134,8 +138,8 @@ class VoiceMakings:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _started(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
+    def _started(self, work: Coroutine[Any, Any, T], context: contextvars.Context | None = None) -> asyncio.Task[T]:
+        task = asyncio.create_task(work, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -236,8 +240,7 @@ class VoiceMakings:
         log.warning("a voice could not be recorded and was deleted again", **_ids(voice), **_names(voice))
         return True
 
-    async def _settled(self) -> None:
-        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._abandoned_seconds)
+    async def _settled(self, before: datetime.datetime) -> None:
         # What fails here was logged, and is tried again the next time.
         with contextlib.suppress(DatabaseError):
             for voice in await self._store.unfinished(before):
