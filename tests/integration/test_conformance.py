@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TestSandbox = conformance_tests("sandbox")
 TestDashScope = conformance_tests("dashscope")
+TestOpenAI = conformance_tests("openai")
 # One of each other way in which the vendor is asked: at once and by tasks, with areas and lists of sizes, by events.
 TestDashScopeModels = conformance_tests(
     "dashscope",

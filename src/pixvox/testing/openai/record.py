@@ -1,0 +1,76 @@
+"""What the emulator was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A part of a form that is a file."""
+
+    part: str
+    name: str
+    content_type: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class Record:
+    """One request, as far as it has got.
+
+    Attributes:
+        operation: ``generate``, ``edit``, ``speech``, ``download``, or empty for what the dialect has no route for.
+        method: HTTP method.
+        path: Without the query.
+        headers: Names in lower case, keys replaced by ``***``.
+        body: The decoded JSON, or the texts of the form.
+        files: Of the form, in order.
+        status: That was answered, or None as long as nothing was.
+        pieces: Of streamed audio that were sent.
+        finished: Whether the whole answer was sent.
+        cancelled: Whether the client left before.
+    """
+
+    operation: str
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: dict[str, object]
+    files: tuple[File, ...] = ()
+    status: int | None = None
+    pieces: int = 0
+    finished: bool = False
+    cancelled: bool = False
+
+
+class Journal:
+    """All requests in the order of their arrival."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._change = asyncio.Event()
+
+    def changed(self) -> None:
+        """Have conditions looked at again."""
+        self._change.set()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait until a condition is true; it is asked again whenever a request has got further."""
+        while not condition():
+            self._change.clear()
+            await self._change.wait()
+
+
+def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers by their names in lower case, without keys."""
+    kept = {name.lower(): value for name, value in headers.items()}
+    if "authorization" in kept:
+        scheme, _, secret = kept["authorization"].partition(" ")
+        kept["authorization"] = f"{scheme} ***" if secret else "***"
+    return kept
