@@ -3,13 +3,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+WORKER := .venv-worker
 INSTALLED := .venv/.installed
 LANDED := protos/landed.binpb
 PROTOSET := src/pixvox/v1/pixvox.binpb
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check fmt proto protoset land-contract bench lock clean
+.PHONY: help demo run test test-worker worker-openapi check fmt proto protoset land-contract bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
@@ -22,6 +23,13 @@ run: $(INSTALLED) ## serve on 127.0.0.1, gRPC on 50051 and HTTP on 8080
 
 test: $(INSTALLED) ## run the tests; ARGS="-k name" goes to pytest
 	@$(BIN)/pytest $(ARGS)
+
+test-worker: $(WORKER)/.installed ## run the tests of the GPU worker, in its own environment with torch
+	@$(WORKER)/bin/mypy --strict --python-version 3.11 src/pixvox_worker
+	@$(WORKER)/bin/pytest -c tests/worker/pytest.ini $(or $(ARGS),tests/worker)
+
+worker-openapi: $(WORKER)/.installed ## write the OpenAPI document of the worker to docs
+	@PYTHONPATH=src $(WORKER)/bin/python -m pixvox_worker.openapi > docs/worker-openapi.json
 
 check: $(INSTALLED) ## everything that must hold before a commit, tests apart
 	@$(BIN)/ruff format --check .
@@ -76,4 +84,10 @@ $(INSTALLED): requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(WORKER)/.installed: requirements/worker-dev.in requirements/worker.in
+	@echo "installing requirements/worker-dev.in into $(WORKER)"
+	@test -x $(WORKER)/bin/python || $(PYTHON) -m venv $(WORKER)
+	@$(WORKER)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/worker-dev.in
 	@touch $@

@@ -1,0 +1,122 @@
+"""What every request passes on its way in: the key, the size of the body, a number, and the count."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from pixvox_worker.failures import Failure, TooLarge, Unauthorized
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from pixvox_worker.metrics import Metrics
+    from pixvox_worker.settings import Settings
+
+_log = logging.getLogger(__name__)
+# Probes and the scraper have no key to give.
+_OPEN = frozenset({"/livez", "/health", "/metrics"})
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class Access:
+    """The outermost layer of the application, plain ASGI so that a disconnect reaches those inside."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        self._app = app
+        self._keys = tuple(key.encode() for key in settings.api_keys)
+        self._max_bytes = settings.max_upload_mb * 1024 * 1024
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the request through or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._max_bytes)
+        try:
+            self._check(scope, exchange.headers)
+            await self._app(scope, exchange.receive, exchange.send)
+        except Failure as failure:
+            await exchange.refuse(failure)
+        finally:
+            self._record(scope, exchange)
+
+    def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        if self._keys and scope["path"] not in _OPEN:
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not self._knows(given.strip()):
+                message = "A known key is needed: Authorization: Bearer KEY."
+                raise Unauthorized(message)
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+
+    def _knows(self, given: bytes) -> bool:
+        """Compared with every key, so that the time tells nothing."""
+        return any([hmac.compare_digest(given, key) for key in self._keys])  # noqa: C419 - a generator would stop early
+
+    def _record(self, scope: Scope, exchange: _Exchange) -> None:
+        # The pattern and not the path: job ids would make a series each.
+        route = getattr(scope.get("route"), "path", "unknown")
+        self._metrics.requests.labels(route, str(exchange.status)).inc()
+        _log.info(
+            "%s %s %s in %.3f s, request %s",
+            scope["method"],
+            route,
+            exchange.status,
+            time.monotonic() - exchange.begun,
+            exchange.request_id,
+        )
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_bytes: int) -> None:
+        self.headers = {name.lower(): value for name, value in scope["headers"]}
+        given = self.headers.get(b"x-request-id", b"").decode("latin-1")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.begun = time.monotonic()
+        self.status = 499
+        self._receive = receive
+        self._send = send
+        self._left = max_bytes
+        self._max_bytes = max_bytes
+        self._started = False
+
+    async def receive(self) -> Message:
+        """The next piece of the body, as long as they are not too many."""
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
+            raise _too_large(self._max_bytes)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass the answer on with the request's number."""
+        if message["type"] == "http.response.start":
+            self._started = True
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], (b"x-request-id", self.request_id.encode())]}
+        await self._send(message)
+
+    async def refuse(self, failure: Failure) -> None:
+        """Answer in place of the application, unless it has begun to."""
+        if self._started:
+            raise failure
+        body = json.dumps({"error": failure.body(), "success": False, "message": failure.message}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        if isinstance(failure, Unauthorized):
+            headers.append((b"www-authenticate", b"Bearer"))
+        await self.send({"type": "http.response.start", "status": failure.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"A request has at most {max_bytes} bytes.")

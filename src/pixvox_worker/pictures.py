@@ -1,0 +1,85 @@
+"""Pictures as they come in and go out: bounded before they are decoded, upright and RGB after."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pixvox_worker.failures import BadRequest, NotAPicture, TooLarge
+
+READ_FORMATS = ("PNG", "JPEG", "WEBP")
+MIME_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_LONGEST_RATIO = 200
+
+
+def decode(data: bytes, *, max_pixels: int, param: str = "image") -> Image.Image:
+    """An RGB picture, turned as its EXIF data says, without its metadata.
+
+    Raises:
+        NotAPicture: the bytes are no PNG, JPEG or WebP, or are damaged.
+        TooLarge: it has more than `max_pixels`; nothing was decoded.
+        BadRequest: it is longer than the models can see.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=READ_FORMATS) as opened:
+            _check(opened.width, opened.height, max_pixels, param)
+            upright = ImageOps.exif_transpose(opened)
+            return _flattened(upright)
+    except Image.DecompressionBombError:
+        message = f"The picture has more than {max_pixels} pixels."
+        raise TooLarge(message, param=param) from None
+    except UnidentifiedImageError:
+        message = "The file is no PNG, JPEG or WebP picture."
+        raise NotAPicture(message, param=param) from None
+    except (OSError, ValueError, SyntaxError):
+        message = "The picture is damaged."
+        raise NotAPicture(message, param=param) from None
+
+
+def from_text(text: str, *, param: str = "image") -> bytes:
+    """The bytes of a picture given as base64, plain or as a data: URL. Other URLs are never fetched.
+
+    Raises:
+        BadRequest: it is neither.
+    """
+    if text.startswith(("http://", "https://", "file:")):
+        message = "The worker fetches nothing: send the picture itself."
+        raise BadRequest(message, param=param)
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except (binascii.Error, ValueError):
+        message = "The picture is not base64."
+        raise BadRequest(message, param=param) from None
+
+
+def encode(image: Image.Image, format: str = "png", quality: int = 100) -> bytes:
+    """The bytes of `image` as png, jpeg or webp."""
+    buffer = io.BytesIO()
+    if format == "png":
+        # Level 1: a megapixel in a tenth of the time of the default for a few percent more bytes.
+        image.save(buffer, "PNG", compress_level=1)
+    else:
+        image.convert("RGB").save(buffer, format.upper(), quality=max(1, quality))
+    return buffer.getvalue()
+
+
+def _check(width: int, height: int, max_pixels: int, param: str) -> None:
+    if width * height > max_pixels:
+        message = f"The picture has {width}x{height} pixels; {max_pixels} are allowed."
+        raise TooLarge(message, param=param)
+    if max(width, height) > _LONGEST_RATIO * min(width, height):
+        message = f"The picture is more than {_LONGEST_RATIO} times longer than it is wide."
+        raise BadRequest(message, param=param)
+
+
+def _flattened(image: Image.Image) -> Image.Image:
+    """On white where it is transparent, as the models take RGB alone."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    opaque = Image.new("RGBA", image.size, "white")
+    opaque.alpha_composite(image.convert("RGBA"))
+    return opaque.convert("RGB")

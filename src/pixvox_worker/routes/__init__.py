@@ -1,0 +1,3 @@
+"""The HTTP interface, a module for each family of routes."""
+
+from __future__ import annotations
