@@ -49,6 +49,12 @@ PROVIDER_ENVIRONMENT = {
         "QWEN_VD_TARGET_MODEL": "vd_target_model",
         "QWEN_MAX_TEXT_CHARS": "max_text_chars",
     },
+    "modal": {
+        "MODAL_JOB_SUBMIT": "job_submit",
+        "MODAL_JOB_STATUS": "job_status",
+        "MODAL_JOB_RESULT": "job_result",
+        "MODAL_JOB_CANCEL": "job_cancel",
+    },
 }
 # Fields whose presence in the environment is enough for the provider to be there when no file says otherwise.
 KEY_FIELDS = {"dashscope": "api_key"}
@@ -114,7 +120,7 @@ def _with_providers(settings: Settings, environment: Mapping[str, str], *, appea
         for name, field in names.items():
             if text := environment.get(name):
                 values.setdefault(field, text)
-        if appear and KEY_FIELDS[kind] in values:
+        if appear and KEY_FIELDS.get(kind) in values:
             tables = {kind: {"kind": kind}, **tables}
         tables = {name: {**values, **table} if table.get("kind") == kind else table for name, table in tables.items()}
     return msgspec.structs.replace(settings, providers=tables)

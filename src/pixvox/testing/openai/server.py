@@ -9,7 +9,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Self
 
-from aiohttp import web  # a server, not upstream traffic
+from aiohttp import BodyPartReader, web  # a server, not upstream traffic
 
 from pixvox.testing.openai import performing
 from pixvox.testing.openai.faults import (
@@ -301,12 +301,16 @@ async def _read(request: web.Request) -> Record:
     body: dict[str, object] = {}
     files: list[File] = []
     if request.content_type == "multipart/form-data":
-        for name, value in (await request.post()).items():
-            if isinstance(value, web.FileField):
-                data = await asyncio.to_thread(value.file.read)
-                files.append(File(name, value.filename, value.content_type, data))
+        # Not by `post`, whose temporary files stay open when the client leaves.
+        async for part in await request.multipart():
+            if not isinstance(part, BodyPartReader):
+                continue
+            name, data = part.name or "", bytes(await part.read(decode=True))
+            if part.filename:
+                kind = part.headers.get("Content-Type", "application/octet-stream")
+                files.append(File(name, part.filename, kind, data))
             else:
-                body[name] = str(value)
+                body[name] = data.decode()
     else:
         try:
             found = json.loads(await request.read())

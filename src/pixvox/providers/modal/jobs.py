@@ -1,0 +1,184 @@
+"""Runs jobs of the earlier speech app on Modal: submit, ask after, fetch, and cancel where the app can.
+
+The reference audio and its transcript go out with every job, because the app keeps no voices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from pixvox.errors import PixvoxError, ProviderInternalError
+from pixvox.providers.modal import refusals
+from pixvox.upstream import Safety, polled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pixvox.providers.modal.config import Config
+    from pixvox.upstream import Origin, Reply, Upstream
+
+CANCEL_SECONDS = 2.0
+MAX_NEW_TOKENS = 2048
+
+_READ_SECONDS = 60.0
+_LONGEST_GROWTH = 2.0
+_NOT_YET = 202
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Job(msgspec.Struct):
+    """A job that the app has accepted.
+
+    Attributes:
+        job_id: To ask after it.
+    """
+
+    job_id: str
+
+
+class Jobs:
+    """The app's endpoints, each an address of its own.
+
+    Args:
+        config: Of the provider, with `job_submit`, `job_status` and `job_result`.
+        upstream: The door to the network.
+    """
+
+    def __init__(self, config: Config, upstream: Upstream) -> None:
+        self._submit = _Endpoint(config.job_submit, upstream)
+        self._status = _Endpoint(config.job_status, upstream)
+        self._result = _Endpoint(config.job_result, upstream)
+        self._cancel = _Endpoint(config.job_cancel, upstream) if config.job_cancel else None
+        self._poll_seconds = config.job_poll_seconds
+
+    async def done(self, fields: Mapping[str, object]) -> tuple[str, bytes]:
+        """Submit a job, and return its id and its WAV file.
+
+        When this is cancelled the job is called off, where the app can; that takes `CANCEL_SECONDS` at most.
+
+        Raises:
+            ProviderError: The job was refused, failed, or is lost.
+            RequestError: The app blames the request.
+        """
+        submission = asyncio.create_task(self._submitted(fields))
+        try:
+            # Cut off in the middle, the submission may have begun a job whose id nobody knows.
+            job, begun = await asyncio.shield(submission)
+            with _accepted(job):
+                poll, longest = self._poll_seconds, _LONGEST_GROWTH * self._poll_seconds
+                await polled(lambda: self._completed(job, begun), first_seconds=poll, longest_seconds=longest)
+                return job.job_id, await polled(
+                    lambda: self._file(job, begun), first_seconds=0.0, longest_seconds=longest
+                )
+        except asyncio.CancelledError:
+            await _through(asyncio.create_task(self._called_off(submission)))
+            raise
+
+    async def _submitted(self, fields: Mapping[str, object]) -> tuple[Job, Reply]:
+        body = await asyncio.to_thread(msgspec.json.encode, fields)
+        reply = await self._submit.call("POST", "", body, Safety.BILLABLE, "speech job")
+        if reply.status != 200:
+            raise refusals.error_of(refusals.complaint_of(reply), request_id=refusals.request_id_of(reply))
+        try:
+            return msgspec.json.decode(reply.body, type=Job), reply
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            message = "The app accepted the job without saying how to ask after it; it may be billed."
+            raise ProviderInternalError(message, metadata={"replay": "accepted"}) from error
+
+    async def _completed(self, job: Job, begun: Reply) -> bool | None:
+        """Return True if the job has its result, None while it has not ended."""
+        reply = await self._status.call("GET", _query(job), None, Safety.FOLLOW_UP, "speech job poll", begun)
+        if reply.status in _PASSING:
+            return None
+        if reply.status != 200:
+            raise refusals.error_of(refusals.complaint_of(reply), followed=True)
+        match _state(reply):
+            case "completed":
+                return True
+            case "failed":
+                raise ProviderInternalError("The speech job failed.")
+            case _:
+                return None
+
+    async def _file(self, job: Job, begun: Reply) -> bytes | None:
+        reply = await self._result.call("GET", _query(job), None, Safety.FOLLOW_UP, "speech job result", begun)
+        if reply.status == _NOT_YET:
+            return None
+        if reply.status != 200:
+            raise refusals.error_of(refusals.complaint_of(reply), followed=True)
+        return reply.body
+
+    async def _called_off(self, submission: asyncio.Task[tuple[Job, Reply]]) -> None:
+        # Nobody is left to be told.
+        with contextlib.suppress(TimeoutError, PixvoxError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                job, begun = await submission
+                if self._cancel is not None:
+                    body = msgspec.json.encode(job)
+                    await self._cancel.call("POST", "", body, Safety.FOLLOW_UP, "speech job cancellation", begun)
+
+
+class _State(msgspec.Struct):
+    status: str = ""
+
+
+class _Endpoint:
+    """One address of the app."""
+
+    def __init__(self, url: str, upstream: Upstream) -> None:
+        parts = urlsplit(url)
+        self._path = parts.path or "/"
+        self._origin: Origin = upstream.origin(
+            f"{parts.scheme}://{parts.netloc}",
+            read_seconds=_READ_SECONDS,
+            refusal=refusals.retry_seconds,
+            identify=refusals.ids_of,
+            propagate=True,
+        )
+
+    async def call(
+        self,
+        method: str,
+        query: str,
+        body: bytes | None,
+        safety: Safety,
+        operation: str,
+        follows: Reply | None = None,
+    ) -> Reply:
+        path = f"{self._path}{query}"
+        return await self._origin.call(method, path, body=body, safety=safety, operation=operation, follows=follows)
+
+
+def _query(job: Job) -> str:
+    return f"?job_id={quote(job.job_id, safe='')}"
+
+
+def _state(reply: Reply) -> str:
+    try:
+        return msgspec.json.decode(reply.body, type=_State).status
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+
+
+async def _through(task: asyncio.Task[None]) -> None:
+    """Wait for a task that ends soon, whoever gives up waiting."""
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+
+
+@contextlib.contextmanager
+def _accepted(job: Job) -> Iterator[None]:
+    """Have what fails in the block name the job, and that its work may be billed."""
+    try:
+        yield
+    except PixvoxError as error:
+        named = {"provider_code": "", "provider_request_id": refusals.identifier(job.job_id)}
+        error.metadata = named | {name: value for name, value in error.metadata.items() if value}
+        error.metadata["replay"] = "accepted"
+        raise

@@ -1,0 +1,135 @@
+"""Speech by jobs of the earlier app on Modal, through the service, and the switch between it and DashScope."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+
+import grpc
+import msgspec
+import pytest
+
+import serving
+from calling import check_invariants, config_message, flush_message, kinds, rest_of, spoken, text_message, until
+from emulated import failure_of
+from pixvox.settings import SettingsError
+from pixvox.settings.environment import with_environment
+from pixvox.testing.dashscope import DashScopeEmulator
+from pixvox.testing.modal import JobApp, said
+from pixvox.v1 import media_pb2
+
+RECORDING = b"RIFF" + bytes(200)
+MODEL = "qwen3-tts-voice-clone-06b"
+
+
+@pytest.fixture
+def voices(tmp_path):
+    path = tmp_path / "reference.wav"
+    path.write_bytes(RECORDING)
+    return {"host": {"audio": str(path), "transcript": "Good evening."}}
+
+
+def settings_of(app, voices, mode="modal", **vendors):
+    table = {"kind": "modal", "voices": voices, "job_poll_seconds": 0.05}
+    settings = serving.settings_with({**serving.vendors(**vendors), "modal": table}, {})
+    return with_environment(settings, app.urls | {"TTS_PROVIDER_MODE": mode}, appear=False)
+
+
+@contextlib.asynccontextmanager
+async def deployed(voices, **app_settings):
+    async with JobApp(**app_settings) as app, serving.serving(settings_of(app, voices)) as stubs:
+        yield app, stubs
+
+
+def samples(answers):
+    return b"".join(answer.audio.data for answer in answers if answer.HasField("audio"))
+
+
+async def test_a_text_is_spoken_by_a_job_with_the_recording_and_its_transcript(voices):
+    async with deployed(voices, seconds=0.1) as (app, stubs):
+        answers = await spoken(
+            stubs, [config_message(language_code="de-AT"), text_message("Guten "), text_message("Abend.")]
+        )
+    check_invariants(answers)
+    assert samples(answers) == said("Guten Abend.")
+    [(job_id, job)] = app.jobs.items()
+    assert job.fields == {
+        "text": "Guten Abend.",
+        "language": "German",
+        "ref_audio_base64": base64.b64encode(RECORDING).decode(),
+        "ref_text": "Good evening.",
+        "max_new_tokens": 2048,
+    }
+    receipt = answers[-1].summary.receipt
+    assert (receipt.provider, receipt.model, receipt.provider_request_id) == ("modal", MODEL, job_id)
+    assert receipt.usage.characters == 12
+    assert answers[0].started.voice == "host"
+
+
+async def test_each_flush_is_a_job_of_its_own_and_silence_is_none(voices):
+    messages = [config_message(), text_message("one"), flush_message("a"), text_message(" "), flush_message("b")]
+    async with deployed(voices) as (app, stubs):
+        answers = await spoken(stubs, [*messages, text_message("two")])
+    check_invariants(answers)
+    assert samples(answers) == said("one") + said("two")
+    assert [answer.flushed.id for answer in answers if answer.HasField("flushed")] == ["a", "b"]
+    assert [job.fields["text"] for job in app.jobs.values()] == ["one", "two"]
+
+
+async def test_a_caller_who_leaves_has_the_job_cancelled(voices):
+    async with deployed(voices, seconds=60) as (app, stubs):
+        call = stubs.speech.StreamSpeech(iter([config_message(), text_message("never")]))
+        reading = asyncio.ensure_future(rest_of(call))
+        await until(lambda: app.jobs)
+        call.cancel()
+        with contextlib.suppress(asyncio.CancelledError, grpc.RpcError):
+            await reading
+        await until(lambda: all(job.cancelled for job in app.jobs.values()))
+
+
+async def test_a_job_that_fails_was_accepted(voices):
+    async with deployed(voices) as (app, stubs):
+        app.failing = True
+        failed = await failure_of(spoken(stubs, [config_message(), text_message("x")]))
+    assert (failed.reason, failed.metadata["replay"]) == ("PROVIDER_INTERNAL", "accepted")
+    assert failed.metadata["provider_request_id"] in app.jobs
+
+
+async def test_a_submission_without_an_answer_is_not_repeated(voices):
+    async with deployed(voices) as (app, stubs):
+        app.forgetful = True
+        failed = await failure_of(spoken(stubs, [config_message(), text_message("x")]))
+    assert failed.reason == "OUTCOME_UNKNOWN"
+    assert len(app.jobs) == 1
+
+
+@pytest.mark.parametrize(("mode", "provider"), [("modal", "modal"), ("qwen", "qwen")])
+async def test_the_plans_switch_moves_speech_between_modal_and_dashscope(voices, mode, provider):
+    async with (
+        DashScopeEmulator() as vendor,
+        JobApp() as app,
+        serving.serving(settings_of(app, voices, mode, qwen=vendor)) as stubs,
+    ):
+        answers = await spoken(stubs, [config_message(), text_message("Hello.")])
+    assert answers[-1].summary.receipt.provider == provider
+    assert bool(app.jobs) is (provider == "modal")
+    assert bool(vendor.count()) is (provider == "qwen")
+
+
+async def test_an_app_is_configured_as_a_whole(voices):
+    async with JobApp() as app:
+        settings = settings_of(app, voices)
+        half = {name: value for name, value in settings.providers["modal"].items() if name != "job_result"}
+        broken = msgspec.structs.replace(settings, providers={"modal": half})
+        with pytest.raises(SettingsError, match="job_submit: a speech app has job_submit, job_status, job_result"):
+            async with serving.serving(broken):
+                pass
+
+
+async def test_audio_comes_in_the_format_that_was_asked_for(voices):
+    wanted = media_pb2.AudioFormat(encoding=media_pb2.AUDIO_ENCODING_WAV)
+    async with deployed(voices) as (_, stubs):
+        answers = await spoken(stubs, [config_message(format=wanted), text_message("Hi")])
+    assert samples(answers).startswith(b"RIFF")
+    assert kinds(answers)[-1] == "summary"
