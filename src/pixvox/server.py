@@ -144,7 +144,9 @@ async def check(settings: Settings) -> Generation:
     """
     address_of(settings.database.url)
     async with contextlib.AsyncExitStack() as stack:
-        telemetry = _telemetry(settings)
+        # Without the file for spans, which would be made by opening it.
+        quiet = msgspec.structs.replace(settings.telemetry, span_file="")
+        telemetry = _telemetry(msgspec.structs.replace(settings, telemetry=quiet))
         stack.push_async_callback(asyncio.to_thread, telemetry.close)
         upstream = _upstream(settings, telemetry)
         stack.push_async_callback(upstream.aclose)

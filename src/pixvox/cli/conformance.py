@@ -92,11 +92,12 @@ def conformance(
             "It makes some 200 calls of the first model of each verb; --only and --model choose. Go on with --yes.",
         )
     outcomes: list[Outcome] = []
+    others = set(threading.enumerate())
     with report.progress("Conformance") as tell:
         for check, outcome in zip(checks, run(subject, checks), strict=True):
             outcomes.append(outcome)
             tell(f"after {check.name}")
-    _show(report, subject, outcomes)
+    _show(report, subject, outcomes, others)
 
 
 def _table(
@@ -138,14 +139,14 @@ def _unusable(report: Report, message: str, *notes: str) -> click.exceptions.Exi
     return click.exceptions.Exit(ExitCode.USAGE)
 
 
-def _show(report: Report, subject: Subject, outcomes: list[Outcome]) -> None:
+def _show(report: Report, subject: Subject, outcomes: list[Outcome], others: set[threading.Thread]) -> None:
     from pixvox.testing.conformance import Result, document
 
     passed = all(one.result is not Result.FAIL for one in outcomes)
     answer = {"kind": subject.kind, "passed": passed, "checks": [document(one) for one in outcomes]}
     report.result(answer, _shown(outcomes))
     code = ExitCode.OK if passed else ExitCode.FAILED
-    _leave_if_held(code)
+    _leave_if_held(code, others)
     if code:
         raise click.exceptions.Exit(code)
 
@@ -172,10 +173,15 @@ def _shown(outcomes: Sequence[Outcome]) -> RenderableType:
     return Group(*parts, Text(f"\n{summary(outcomes)}"))
 
 
-def _leave_if_held(code: ExitCode) -> None:
-    """End the process at once if a thread of the provider's would hold it up."""
+def _leave_if_held(code: ExitCode, others: set[threading.Thread]) -> None:
+    """End the process at once if a thread of the provider's would hold it up.
+
+    Args:
+        code: To exit with.
+        others: Threads that were there before, which are somebody else's: a test runner's, for one.
+    """
     until = time.monotonic() + _FAREWELL_SECONDS
-    while held := [thread.name for thread in threading.enumerate() if _may_hold(thread)]:
+    while held := [thread.name for thread in threading.enumerate() if thread not in others and _may_hold(thread)]:
         if time.monotonic() > until:
             click.echo(f"left behind: {', '.join(held)}", err=True)
             sys.stdout.flush()

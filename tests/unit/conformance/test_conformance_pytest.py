@@ -7,8 +7,10 @@ import inspect
 import pytest
 
 from pixvox.testing.conformance import CHECKS, conformance_tests
+from pixvox.testing.plugin import conformance
 
-pytest_plugins = ["pixvox.testing.plugin"]
+# Named as a plugin it would have to be the first to be loaded, and other folders' tests take fixtures out of it, too.
+__all__ = ["conformance"]
 
 pytestmark = pytest.mark.usefixtures("third_party_kinds")
 
