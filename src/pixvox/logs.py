@@ -5,19 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import traceback
 import zlib
 from typing import TYPE_CHECKING
 
 import structlog
 from opentelemetry import trace
 
+from pixvox.errors import PixvoxError
 from pixvox.telemetry import complaints, current_call
 from pixvox.telemetry.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from structlog.typing import EventDict, Processor, WrappedLogger
+    from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
     from pixvox.settings import LogSettings
     from pixvox.telemetry import Telemetry
@@ -57,7 +59,8 @@ def set_up(settings: LogSettings) -> None:
     root.setLevel(settings.level.upper())
     complaints.hear()
     # Below warnings these say what the call line says better.
-    for noisy in ("uvicorn", "asyncio", "alembic"):
+    # aiosqlite says what is written to the database, which is what callers sent.
+    for noisy in ("uvicorn", "asyncio", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
@@ -123,4 +126,28 @@ def _text() -> list[Processor]:
 
 def _json() -> list[Processor]:
     # Here and not before, so that whoever else takes the line has the exception itself.
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.processors.ExceptionRenderer(_without_messages), structlog.processors.JSONRenderer()]
+
+
+def _without_messages(exc_info: ExcInfo) -> str:
+    """Return what an exception and those that led to it are and where they come from, and not what they say.
+
+    Such lines leave the machine, and what an exception says that nobody foresaw may quote what a caller sent. Ours are made
+    not to.
+    """
+    return "\n".join(
+        f"{''.join(traceback.format_tb(one.__traceback__))}{_last_line(one)}" for one in _chain(exc_info[1])
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None:
+        yield from _chain(before)
+    yield error
+
+
+def _last_line(error: BaseException) -> str:
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return f"{name}: {error.message}" if isinstance(error, PixvoxError) else name

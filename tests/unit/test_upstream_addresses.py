@@ -262,10 +262,11 @@ def test_an_address_is_sent_as_it_was_signed_and_escaped_where_it_must(uri, sent
     assert parsed(uri, field=FIELD).uri == sent
 
 
-def test_what_is_shown_of_an_address_has_no_query_and_is_cut():
-    address = parsed("https://example.com/" + "a" * 200 + "?signature=secret", field=FIELD)
-    assert address.shown.startswith("https://example.com/aaa")
+def test_what_is_shown_of_an_address_has_neither_path_nor_query_and_is_cut():
+    address = parsed(f"https://{'a' * 60}.{'b' * 60}.example:81/secret?signature=secret", field=FIELD)
+    assert address.shown.startswith("https://aaa")
     assert len(address.shown) == 120
+    assert parsed("https://example.com:81/secret?signature=secret", field=FIELD).shown == "https://example.com:81"
     assert "secret" not in address.shown + repr(address)
 
 
@@ -346,7 +347,7 @@ def test_a_redirect_is_followed_from_where_it_stands(location, target):
 )
 def test_a_redirect_to_a_doubtful_address_or_out_of_https_is_refused(location):
     start = parsed("https://example.com/a.png?signature=secret", field=FIELD)
-    with pytest.raises(UriNotAllowedError, match=r"https://example\.com/a\.png redirects to an") as caught:
+    with pytest.raises(UriNotAllowedError, match=r"https://example\.com redirects to an") as caught:
         redirected(start, location, field=FIELD)
     assert "secret" not in caught.value.message
 

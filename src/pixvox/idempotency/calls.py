@@ -158,6 +158,7 @@ class Idempotency:
                 answer = await self._store.answer(key, claim.owner)
                 # Its time can be up since it was found.
                 if answer is not None:
+                    telemetry.answer_kept()
                     log.info("call answered as before", **names(key))
                     return answer
             else:
@@ -175,6 +176,7 @@ class Idempotency:
         packed = await self._store.answer(key, earlier.owner)
         if packed is None:
             raise AnswerNotKeptError("The answer of the call with this request id is not kept any more.")
+        telemetry.answer_kept()
         log.info("call answered as before", **names(key))
         for message in unpacked(packed):
             await context.write(message)

@@ -6,6 +6,9 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import trace
+
+from pixvox import telemetry
 from pixvox.errors import PixvoxError, ShuttingDownError
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class Flight:
         self.fingerprint = fingerprint
         self.call = call
         self.callers = 0
+        self._span = trace.get_current_span().get_span_context()
         self.lasts: Callable[[], bool] = lambda: False
         self.task = asyncio.create_task(work(self))
         self._lingering: asyncio.TimerHandle | None = None
@@ -52,6 +56,8 @@ class Flight:
         self.call.deadline = max(self.call.deadline, call.deadline)
         # The answer names the first caller's, where callers gave none.
         call.request_id = self.call.request_id
+        if call is not self.call:
+            telemetry.answer_shared(self._span)
         self.stay()
 
     def leave(self, call: Call) -> None:

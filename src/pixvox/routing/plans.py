@@ -175,8 +175,10 @@ class Plan:
         call = telemetry.current_call()
         call.may_repeat = not tried.more
         health = self.states.health(tried.candidate.key)
+        asked = time.monotonic()
         async with health.admitted(call.caller, deadline=call.deadline, cost=self.cost, wait=tried.wait) as admission:
             started = time.monotonic()
+            target.queued_seconds = started - asked
             try:
                 yield admission
             except ProviderError:

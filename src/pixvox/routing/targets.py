@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from pixvox.telemetry import Telemetry
     from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2, voice_service_pb2
 
+# Who waited less has not waited.
+WORTH_TELLING_SECONDS = 0.005
+
 
 @dataclass(slots=True)
 class Target:
@@ -51,6 +54,7 @@ class Target:
         prices: For receipts that the provider leaves without a cost.
         earlier: The attempts of the same call that failed before this one.
         route: That led here, empty without one.
+        queued_seconds: How long the call has waited for its place here.
         entered: Whether the provider was asked; until then nothing was sent.
         first_audio_seconds: From the beginning to the first audio, None before it.
         output_bytes: Of the pictures or of the audio, as they came from the provider.
@@ -62,6 +66,7 @@ class Target:
     prices: PriceTable
     earlier: Sequence[media_pb2.Attempt] = ()
     route: str = ""
+    queued_seconds: float = 0.0
     entered: bool = False
     first_audio_seconds: float | None = field(default=None)
     output_bytes: int = 0
@@ -205,6 +210,8 @@ class Target:
             circumstances[telemetry.PIXVOX_ROUTE] = self.route
         if self.entry.region:
             circumstances[telemetry.PIXVOX_REGION] = self.entry.region
+        if self.queued_seconds >= WORTH_TELLING_SECONDS:
+            circumstances[telemetry.PIXVOX_QUEUE_WAIT] = self.queued_seconds
         if self.earlier:
             circumstances[telemetry.PIXVOX_EARLIER_ATTEMPTS] = operations.earlier(self.earlier)
         return circumstances

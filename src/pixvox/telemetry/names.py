@@ -54,6 +54,7 @@ PIXVOX_PROVIDER_CODE = "pixvox.provider_code"
 # Of an operation.
 PIXVOX_LANE = "pixvox.lane"
 PIXVOX_REGION = "pixvox.region"
+PIXVOX_QUEUE_WAIT = "pixvox.target.queue.wait"
 PIXVOX_EARLIER_ATTEMPTS = "pixvox.attempt.earlier"
 PIXVOX_OUTPUT_BYTES = "pixvox.output.bytes"
 PIXVOX_PRICE_TABLE = "pixvox.cost.price_table"

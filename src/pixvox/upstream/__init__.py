@@ -7,30 +7,34 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import NoOpTracer
 
+from pixvox import telemetry
 from pixvox.errors import ShuttingDownError
 from pixvox.upstream.addresses import AddressRules
+from pixvox.upstream.attempts import Watch, fetched
 from pixvox.upstream.events import Event, EventStream
 from pixvox.upstream.origin import Origin
 from pixvox.upstream.polling import polled
-from pixvox.upstream.replay import ClosedError, RefusedError, Reply, Safety
+from pixvox.upstream.replay import ClosedError, Ids, RefusedError, Reply, Safety
 from pixvox.upstream.results import ExpiredError, Results
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Mapping
 
+    from opentelemetry.metrics import Histogram
     from opentelemetry.trace import Tracer
 
     from pixvox.upstream.clients import Clients
     from pixvox.upstream.downloads import Resolver
     from pixvox.upstream.exchange import Connections
-    from pixvox.upstream.replay import Refusal
+    from pixvox.upstream.replay import Identify, Refusal
 
 __all__ = [
     "ClosedError",
     "Event",
     "EventStream",
     "ExpiredError",
+    "Ids",
     "Origin",
     "RefusedError",
     "Reply",
@@ -50,7 +54,8 @@ class Upstream:
         seconds: The time that one download may take, redirects included.
         resolver: Finds the IP addresses of the hosts that downloads and results are on; unset means the system's.
         tls: Whom to trust; unset means the system's authorities and the public ones.
-        tracer: Makes the spans of what is asked of vendors; unset means none.
+        tracer: Makes the spans of what is asked of other hosts; unset means none.
+        durations: Takes how long each request to a vendor lasted, in seconds; unset means nobody.
 
     Raises:
         ValueError: An entry of `allowed_hosts` is no host.
@@ -64,12 +69,13 @@ class Upstream:
         resolver: Resolver | None = None,
         tls: ssl.SSLContext | None = None,
         tracer: Tracer | None = None,
+        durations: Histogram | None = None,
     ) -> None:
         self._rules = AddressRules(allowed_hosts)
         self._seconds = seconds
         self._resolver = resolver
         self._tls = tls
-        self._tracer = tracer or NoOpTracer()
+        self._watch = Watch(tracer or NoOpTracer(), durations)
         self._opening = asyncio.Lock()
         self._clients: Clients | None = None
         self._closed = False
@@ -92,7 +98,10 @@ class Upstream:
             ShuttingDownError: `aclose` was called.
         """
         downloads = (await self._opened()).downloads
-        return await downloads.fetch(uri, field=field, max_bytes=max_bytes)
+        with fetched(self._watch, field) as span:
+            data = await downloads.fetch(uri, field=field, max_bytes=max_bytes)
+            span.set_attribute(telemetry.HTTP_RESPONSE_BODY_SIZE, len(data))
+            return data
 
     def origin(
         self,
@@ -102,6 +111,7 @@ class Upstream:
         connect_seconds: float = 10.0,
         read_seconds: float | None = None,
         refusal: Refusal | None = None,
+        identify: Identify | None = None,
         propagate: bool = False,
     ) -> Origin:
         """Return a vendor's base address with its credentials; see `Origin` for the arguments. Opens nothing yet.
@@ -115,9 +125,10 @@ class Upstream:
             connect_seconds=connect_seconds,
             read_seconds=read_seconds,
             refusal=refusal,
+            identify=identify,
             propagate=propagate,
             opened=self._connections,
-            tracer=self._tracer,
+            watch=self._watch,
         )
 
     def results(self, hosts: Iterable[str], *, seconds: float = 60.0) -> Results:
@@ -126,7 +137,7 @@ class Upstream:
         Raises:
             ValueError: An entry of `hosts` is no host.
         """
-        return Results(hosts, seconds=seconds, opened=self._guarded, tracer=self._tracer)
+        return Results(hosts, seconds=seconds, opened=self._guarded, watch=self._watch)
 
     async def aclose(self) -> None:
         """Close all connections; what is still running fails, but for sockets, which end with their blocks."""

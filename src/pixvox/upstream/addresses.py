@@ -69,14 +69,14 @@ class Address:
         host: A name in lower-case ASCII without a dot at its end, or an IP address in its usual spelling, without
             brackets.
         port: 1..65535.
-        path: Begins with a slash; escaped.
-        query: Escaped; often holds a signature, so it is for nobody's eyes.
+        path: Begins with a slash; escaped; may be all that keeps a file from being found, so it is for nobody's eyes.
+        query: Escaped; often holds a signature, as little for anybody's eyes.
     """
 
     scheme: str
     host: str
     port: int
-    path: str
+    path: str = field(repr=False)
     query: str = field(repr=False)
 
     @property
@@ -88,7 +88,7 @@ class Address:
     @property
     def shown(self) -> str:
         """As much of the address as may stand in a message or a log."""
-        text = f"{self._origin}{self.path}"
+        text = self._origin
         return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[: _MAX_SHOWN_CHARACTERS - 1]}…"
 
     @property

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace import Link, NoOpTracer, SpanKind, StatusCode, set_span_in_context
 
 from pixvox import telemetry
+from pixvox.errors import PixvoxError, reason_name
 from pixvox.upstream.replay import LostError, Replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.metrics import Histogram
+    from opentelemetry.trace import Span, SpanContext, Tracer
 
-_PROPAGATOR = TraceContextTextMapPropagator()
+    from pixvox.upstream.replay import Ids
+
+SWITCHING_PROTOCOLS = 101
+# What a vendor calls its id is whatever the vendor likes.
+_MAX_ID = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class Outgoing:
         connect_seconds: For name, connection and TLS together.
         read_seconds: For each wait for the next bytes of the reply; None is without limit.
         propagate: Whether the receiver is told the trace that the request belongs to (https://www.w3.org/TR/trace-context).
+        follows: The span of the request that began the work which this one is about.
     """
 
     method: str
@@ -50,6 +57,7 @@ class Outgoing:
     connect_seconds: float
     read_seconds: float | None
     propagate: bool
+    follows: SpanContext | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -74,18 +82,40 @@ class Attempt:
     failure: str = ""
     transport: asyncio.Transport | None = None
 
+    def identified(self, ids: Ids) -> None:
+        """Put on the span what the vendor calls the request."""
+        named = {
+            telemetry.PIXVOX_PROVIDER_REQUEST_ID: ids.request,
+            telemetry.PIXVOX_PROVIDER_TASK_ID: ids.task,
+            telemetry.PIXVOX_PROVIDER_CODE: ids.code,
+        }
+        self.span.set_attributes({name: value[:_MAX_ID] for name, value in named.items() if value})
+
     def lost(self, kind: str, what: str) -> LostError:
         """Return the error for a failure now; arguments as for `LostError`."""
         self.failure = kind
         return LostError(self.replay, kind, what)
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Where what attempts take is told.
+
+    Attributes:
+        tracer: Makes their spans.
+        durations: Takes how long they lasted, in seconds; None where nobody wants to know.
+    """
+
+    tracer: Tracer = field(default_factory=NoOpTracer)
+    durations: Histogram | None = None
+
+
 @contextlib.contextmanager
-def attempted(tracer: Tracer, outgoing: Outgoing, number: int) -> Iterator[Attempt]:
+def attempted(watch: Watch, outgoing: Outgoing, number: int) -> Iterator[Attempt]:
     """Give the attempt whose span the block is; the span is a child of the current one and is not made current.
 
     Args:
-        tracer: Makes the span.
+        watch: Is told of it.
         outgoing: The request.
         number: Of the attempt, from 0.
     """
@@ -100,10 +130,12 @@ def attempted(tracer: Tracer, outgoing: Outgoing, number: int) -> Iterator[Attem
         attributes[telemetry.HTTP_REQUEST_BODY_SIZE] = len(outgoing.body)
     if number:
         attributes[telemetry.HTTP_REQUEST_RESEND_COUNT] = number
-    span = tracer.start_span(
+    started = time.monotonic()
+    span = watch.tracer.start_span(
         f"{outgoing.method} {outgoing.operation}",
         kind=SpanKind.CLIENT,
         attributes=attributes,
+        links=_links(outgoing),
         record_exception=False,
         set_status_on_exception=False,
     )
@@ -117,20 +149,75 @@ def attempted(tracer: Tracer, outgoing: Outgoing, number: int) -> Iterator[Attem
         if span.is_recording():
             _conclude(attempt)
         span.end()
+        if watch.durations is not None:
+            watch.durations.record(time.monotonic() - started, _labels(outgoing, attempt))
+
+
+@contextlib.contextmanager
+def fetched(watch: Watch, field: str) -> Iterator[Span]:
+    """Give the span of a download that a caller has named, which is the block; the address is the caller's own affair.
+
+    Args:
+        watch: Is told of it.
+        field: Of the request that holds the address.
+    """
+    attributes = {telemetry.HTTP_REQUEST_METHOD: "GET", telemetry.PIXVOX_FIELD: field}
+    with watch.tracer.start_as_current_span(
+        "GET input",
+        kind=SpanKind.CLIENT,
+        attributes=attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            _fail(span, _kind(error))
+            raise
+
+
+def _links(outgoing: Outgoing) -> list[Link]:
+    if outgoing.follows is None:
+        return []
+    return [Link(outgoing.follows, {telemetry.PIXVOX_LINK: telemetry.LINK_SUBMIT})]
 
 
 def _headers(outgoing: Outgoing, span: Span) -> Mapping[str, str]:
     if not outgoing.propagate:
         return outgoing.headers
     headers = dict(outgoing.headers)
-    _PROPAGATOR.inject(headers, context=set_span_in_context(span))
+    telemetry.propagator().inject(headers, context=set_span_in_context(span))
     return headers
 
 
 def _kind(error: BaseException) -> str:
-    if isinstance(error, LostError):
-        return error.kind
-    return "cancelled" if isinstance(error, asyncio.CancelledError) else type(error).__name__
+    match error:
+        case LostError():
+            return error.kind
+        case PixvoxError():
+            return reason_name(error.reason)
+        case asyncio.CancelledError():
+            return telemetry.cancellation()
+        case _:
+            return type(error).__name__
+
+
+def _labels(outgoing: Outgoing, attempt: Attempt) -> dict[str, str | int]:
+    labels: dict[str, str | int] = {
+        telemetry.HTTP_REQUEST_METHOD: outgoing.method,
+        # An operation's hosts are the vendor's; results lie on any of its storages.
+        telemetry.SERVER_ADDRESS: outgoing.host,
+        telemetry.PIXVOX_UPSTREAM_OPERATION: outgoing.operation,
+    }
+    if attempt.status:
+        labels[telemetry.HTTP_RESPONSE_STATUS_CODE] = attempt.status
+    if failure := _failure(attempt):
+        labels[telemetry.ERROR_TYPE] = failure
+    return labels
+
+
+def _failure(attempt: Attempt) -> str:
+    return attempt.failure or (str(attempt.status) if attempt.status >= 400 else "")
 
 
 def _conclude(attempt: Attempt) -> None:
@@ -138,10 +225,14 @@ def _conclude(attempt: Attempt) -> None:
     span.set_attribute(telemetry.PIXVOX_REPLAY_CLASS, attempt.replay.value)
     if attempt.status:
         span.set_attribute(telemetry.HTTP_RESPONSE_STATUS_CODE, attempt.status)
+    if attempt.status not in {0, SWITCHING_PROTOCOLS}:
         span.set_attribute(telemetry.HTTP_RESPONSE_BODY_SIZE, attempt.received)
-    failure = attempt.failure or (str(attempt.status) if attempt.status >= 400 else "")
-    if failure:
-        span.set_attribute(telemetry.ERROR_TYPE, failure)
-        # That the caller left is not a fault of the other host.
-        if failure != "cancelled":
-            span.set_status(StatusCode.ERROR)
+    if failure := _failure(attempt):
+        _fail(span, failure)
+
+
+def _fail(span: Span, failure: str) -> None:
+    span.set_attribute(telemetry.ERROR_TYPE, failure)
+    # That the caller left is not a fault of the other host.
+    if failure != telemetry.CANCELLED:
+        span.set_status(StatusCode.ERROR)

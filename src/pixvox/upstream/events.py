@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from pixvox.upstream.exchange import Exchange
+    from pixvox.upstream.replay import Ids
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -139,6 +140,10 @@ class EventStream:
         self._exchange = exchange
         self._parser = EventParser(max_event_bytes)
         self._ready: deque[Event] = deque()
+
+    def identified(self, ids: Ids) -> None:
+        """Put on the span of the request what the vendor calls it, as soon as an event tells."""
+        self._exchange.identified(ids)
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
 
     from pixvox.upstream.attempts import Attempt, Outgoing
+    from pixvox.upstream.replay import Ids
     from pixvox.upstream.sockets import Socket
 
 # Below the five seconds after which uvicorn, the server of most containers, closes an idle connection: a request that meets
@@ -146,7 +147,11 @@ class Exchange:
 
     async def reply(self, max_bytes: int) -> Reply:
         """Return the whole reply; see `whole`."""
-        return Reply(self.status, self.headers, await self.whole(max_bytes))
+        return Reply(self.status, self.headers, await self.whole(max_bytes), self._attempt.span.get_span_context())
+
+    def identified(self, ids: Ids) -> None:
+        """Put on the span of the attempt what the vendor calls it."""
+        self._attempt.identified(ids)
 
     def close(self) -> None:
         """End the exchange: a connection whose body was read to its end can serve again, any other is cut at once."""

@@ -10,17 +10,15 @@ from urllib.parse import urlsplit
 from pixvox import __version__, telemetry
 from pixvox.upstream.attempts import Outgoing, attempted
 from pixvox.upstream.events import EventStream
-from pixvox.upstream.replay import RefusedError, Replay, Reply, Safety, never, repeated
+from pixvox.upstream.replay import RefusedError, Replay, Reply, Safety, nameless, never, repeated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from opentelemetry.trace import Tracer
-
-    from pixvox.upstream.attempts import Attempt
+    from pixvox.upstream.attempts import Attempt, Watch
     from pixvox.upstream.exchange import Connections
-    from pixvox.upstream.replay import Refusal
+    from pixvox.upstream.replay import Identify, Refusal
     from pixvox.upstream.sockets import Socket
 
 T = TypeVar("T")
@@ -48,9 +46,10 @@ class Origin:
         read_seconds: For each wait for the next bytes of a reply or stream; None leaves it to the caller's deadline.
         refusal: Says of a reply that the vendor did no work for it, and how many seconds to wait before asking again;
             None for any other reply.
+        identify: Says what a reply calls itself, for its span; unset means nothing.
         propagate: Whether the other side is told the trace; for our own containers.
         opened: Gives the connections to use.
-        tracer: Makes the spans.
+        watch: Is told of the requests.
 
     Raises:
         ValueError: `base_url` is not such an address.
@@ -64,9 +63,10 @@ class Origin:
         connect_seconds: float,
         read_seconds: float | None,
         refusal: Refusal | None,
+        identify: Identify | None,
         propagate: bool,
         opened: Callable[[], Awaitable[Connections]],
-        tracer: Tracer,
+        watch: Watch,
     ) -> None:
         parts = urlsplit(base_url)
         if (
@@ -86,9 +86,10 @@ class Origin:
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._refusal = refusal or never
+        self._identify = identify or nameless
         self._propagate = propagate
         self._opened = opened
-        self._tracer = tracer
+        self._watch = watch
 
     def __repr__(self) -> str:
         return f"Origin({self._scheme}://{self._place})"
@@ -102,6 +103,7 @@ class Origin:
         headers: Mapping[str, str] | None = None,
         safety: Safety,
         operation: str,
+        follows: Reply | None = None,
     ) -> Reply:
         """Send a request and return the whole reply, whatever its status; repeat it as far as `safety` allows.
 
@@ -112,6 +114,7 @@ class Origin:
             headers: Beside those of the origin; they win over them.
             safety: What the call asks for.
             operation: What is being done, in a few words that are the same for every call, such as "image generation".
+            follows: The reply to what began the work that is asked after; the spans of this call link to its span.
 
         Raises:
             ProviderUnavailableError: Nothing was dispatched; or the call is `Safety.FREE`.
@@ -119,16 +122,18 @@ class Origin:
             ProviderInternalError: The reply has more than 64 MiB.
             ShuttingDownError: The `Upstream` is closed.
         """
-        outgoing = self._outgoing(_HTTP_SCHEMES, method, path, body, headers, operation)
+        outgoing = self._outgoing(_HTTP_SCHEMES, method, path, body, headers, operation, follows)
 
         async def send(number: int) -> Reply:
             connections = await self._opened()
-            with attempted(self._tracer, outgoing, number) as attempt:
+            with attempted(self._watch, outgoing, number) as attempt:
                 exchange = await connections.send(outgoing, attempt)
                 try:
-                    return await exchange.reply(MAX_BYTES)
+                    reply = await exchange.reply(MAX_BYTES)
                 finally:
                     exchange.close()
+                self._name(attempt, reply)
+                return reply
 
         return await repeated(send, safety=safety, operation=operation, refusal=self._refusal)
 
@@ -209,9 +214,12 @@ class Origin:
 
         async def send(number: int) -> Reply | tuple[AsyncExitStack, T]:
             async with AsyncExitStack() as stack:
-                attempt = stack.enter_context(attempted(self._tracer, outgoing, number))
+                attempt = stack.enter_context(attempted(self._watch, outgoing, number))
                 outcome = await stack.enter_async_context(opened(outgoing, attempt))
-                return outcome if isinstance(outcome, Reply) else (stack.pop_all(), outcome)
+                if not isinstance(outcome, Reply):
+                    return stack.pop_all(), outcome
+                self._name(attempt, outcome)
+                return outcome
 
         outcome = await repeated(send, safety=safety, operation=outgoing.operation, refusal=self._refusal)
         if isinstance(outcome, Reply):
@@ -219,6 +227,11 @@ class Origin:
         stack, held = outcome
         async with stack:
             yield held
+
+    def _name(self, attempt: Attempt, reply: Reply) -> None:
+        """Put on the span of an attempt what its reply calls itself."""
+        if attempt.span.is_recording():
+            attempt.identified(self._identify(reply))
 
     def _outgoing(
         self,
@@ -228,6 +241,7 @@ class Origin:
         body: bytes | None,
         headers: Mapping[str, str] | None,
         operation: str,
+        follows: Reply | None = None,
     ) -> Outgoing:
         url = f"{schemes[self._scheme]}://{self._place}{path}"
         content_type = {} if body is None else {"content-type": "application/json"}
@@ -243,6 +257,7 @@ class Origin:
             connect_seconds=self._connect_seconds,
             read_seconds=self._read_seconds,
             propagate=self._propagate,
+            follows=follows.span if follows is not None else None,
         )
 
 

@@ -24,9 +24,8 @@ from pixvox.upstream.replay import PASSING, LostError, Replay, Reply, Safety, re
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from opentelemetry.trace import Tracer
-
     from pixvox.upstream.addresses import Address
+    from pixvox.upstream.attempts import Watch
     from pixvox.upstream.exchange import Connections, Exchange
 
 CONNECT_SECONDS = 10.0
@@ -53,7 +52,7 @@ class Results:
             for exactly that, public or not, with http as well, as for an emulator.
         seconds: The time that one attempt to `fetch` may take.
         opened: Gives connections that lead to public hosts and those that the rules allow.
-        tracer: Makes the spans.
+        watch: Is told of the requests.
 
     Raises:
         ValueError: An entry of `hosts` is no host, or is a whole top-level domain.
@@ -65,7 +64,7 @@ class Results:
         *,
         seconds: float,
         opened: Callable[[AddressRules], Awaitable[Connections]],
-        tracer: Tracer,
+        watch: Watch,
     ) -> None:
         entries = {entry: host_and_port(entry.removeprefix(".")) for entry in hosts}
         self._exact = {(host, port) for host, port in entries.values() if port is not None}
@@ -79,10 +78,18 @@ class Results:
         self._rules = AddressRules(entry for entry, (_, port) in entries.items() if port is not None)
         self._seconds = seconds
         self._opened = opened
-        self._tracer = tracer
+        self._watch = watch
 
-    async def fetch(self, uri: str, *, max_bytes: int, operation: str = "result download") -> bytes:
+    async def fetch(
+        self, uri: str, *, max_bytes: int, operation: str = "result download", follows: Reply | None = None
+    ) -> bytes:
         """Return the whole file at an address that the vendor named, at most `max_bytes`.
+
+        Args:
+            uri: The address.
+            max_bytes: The most bytes to take.
+            operation: What is being done, as of `Origin.call`.
+            follows: The reply to what began the work; the spans of the download link to its span.
 
         Raises:
             ExpiredError: The host has it no longer.
@@ -93,7 +100,7 @@ class Results:
         address = self._checked(uri)
 
         async def send(number: int) -> bytes | Reply:
-            async with self._found(address, number, operation, self._seconds) as exchange:
+            async with self._found(address, number, operation, self._seconds, follows) as exchange:
                 if exchange.status != 200:
                     return Reply(exchange.status, exchange.headers, b"")
                 return await exchange.whole(max_bytes)
@@ -105,11 +112,11 @@ class Results:
 
     @contextlib.asynccontextmanager
     async def pieces(
-        self, uri: str, *, max_bytes: int, operation: str = "result download"
+        self, uri: str, *, max_bytes: int, operation: str = "result download", follows: Reply | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give the file as it comes, for the block, piece by piece; repeated only before its first byte.
 
-        It takes as long as the reader does. Errors are those of `fetch`.
+        It takes as long as the reader does. Arguments and errors are those of `fetch`.
 
         Raises:
             ProviderDisconnectedError: While iterating: the file broke off.
@@ -118,7 +125,7 @@ class Results:
 
         async def send(number: int) -> tuple[contextlib.AsyncExitStack, Exchange] | Reply:
             async with contextlib.AsyncExitStack() as stack:
-                exchange = await stack.enter_async_context(self._found(address, number, operation, None))
+                exchange = await stack.enter_async_context(self._found(address, number, operation, None, follows))
                 if exchange.status != 200:
                     return Reply(exchange.status, exchange.headers, b"")
                 return stack.pop_all(), exchange
@@ -132,11 +139,11 @@ class Results:
 
     @contextlib.asynccontextmanager
     async def _found(
-        self, address: Address, number: int, operation: str, seconds: float | None
+        self, address: Address, number: int, operation: str, seconds: float | None, follows: Reply | None
     ) -> AsyncIterator[Exchange]:
         """Give the first reply that is no redirect."""
         for _ in range(1 + MAX_REDIRECTS):
-            async with self._exchange(address, number, operation, seconds) as exchange:
+            async with self._exchange(_outgoing(address, operation, follows), number, seconds) as exchange:
                 if exchange.status not in REDIRECTS:
                     yield exchange
                     return
@@ -146,12 +153,9 @@ class Results:
         raise _internal(f"redirects more than {MAX_REDIRECTS} times")
 
     @contextlib.asynccontextmanager
-    async def _exchange(
-        self, address: Address, number: int, operation: str, seconds: float | None
-    ) -> AsyncIterator[Exchange]:
+    async def _exchange(self, outgoing: Outgoing, number: int, seconds: float | None) -> AsyncIterator[Exchange]:
         connections = await self._opened(self._rules)
-        outgoing = _outgoing(address, operation)
-        with attempted(self._tracer, outgoing, number) as attempt:
+        with attempted(self._watch, outgoing, number) as attempt:
             try:
                 async with asyncio.timeout(seconds):
                     exchange = await connections.send(outgoing, attempt)
@@ -209,7 +213,7 @@ class _Pieces:
         return piece
 
 
-def _outgoing(address: Address, operation: str) -> Outgoing:
+def _outgoing(address: Address, operation: str, follows: Reply | None) -> Outgoing:
     return Outgoing(
         method="GET",
         url=address.uri,
@@ -222,6 +226,7 @@ def _outgoing(address: Address, operation: str) -> Outgoing:
         connect_seconds=CONNECT_SECONDS,
         read_seconds=READ_SECONDS,
         propagate=False,
+        follows=follows.span if follows is not None else None,
     )
 
 

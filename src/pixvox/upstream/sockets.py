@@ -10,6 +10,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict, CIMultiDictProxy
+from opentelemetry import trace
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from websockets.http11 import Response
 
     from pixvox.upstream.attempts import Attempt, Outgoing
+    from pixvox.upstream.replay import Ids
 
 # For the other side to answer that the socket is closing, and for all that remains to be done then.
 CLOSE_SECONDS = 0.5
@@ -46,12 +48,15 @@ class Socket:
     Attributes:
         sent: Messages so far.
         received: Messages so far.
+        sent_bytes: Of these messages.
+        received_bytes: Of these messages.
     """
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: ClientConnection, attempt: Attempt) -> None:
         self._connection = connection
-        self.sent = 0
-        self.received = 0
+        self._attempt = attempt
+        self.sent = self.sent_bytes = 0
+        self.received = self.received_bytes = 0
 
     async def send(self, message: str | bytes) -> None:
         """Send a text or a binary message; waits while the other side is slow to read.
@@ -64,6 +69,7 @@ class Socket:
         except ConnectionClosed as error:
             raise _closed(error) from error
         self.sent += 1
+        self.sent_bytes += _size(message)
 
     async def receive(self) -> str | bytes:
         """Return the next message: text as `str`, binary as `bytes`.
@@ -76,7 +82,18 @@ class Socket:
         except ConnectionClosed as error:
             raise _closed(error) from error
         self.received += 1
+        self.received_bytes += _size(message)
         return message
+
+    def identified(self, ids: Ids) -> None:
+        """Put on the span of the socket what the vendor calls it, as soon as a message tells."""
+        self._attempt.identified(ids)
+
+    def joined(self) -> None:
+        """Have the current span link to that of the socket, which was opened before and in no call's name."""
+        socket = self._attempt.span.get_span_context()
+        if socket.is_valid:
+            trace.get_current_span().add_link(socket, {telemetry.PIXVOX_LINK: telemetry.LINK_SESSION})
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
@@ -114,14 +131,14 @@ async def opened(
     except InvalidStatus as error:
         attempt.status = error.response.status_code
         attempt.replay = Replay.ACCEPTED
-        yield _reply(error.response)
+        yield _reply(error.response, attempt)
         return
     except (InvalidHandshake, OSError) as error:
         kind, what, attempt.replay = _failure(error, outgoing)
         raise attempt.lost(kind, what) from error
     attempt.status = 101
     attempt.replay = Replay.COMMITTED
-    messages = Socket(connection)
+    messages = Socket(connection, attempt)
     try:
         yield messages
     finally:
@@ -135,15 +152,22 @@ class _Connect(connect):
         return exc
 
 
+def _size(message: str | bytes) -> int:
+    # Almost every text is ASCII, which is known without looking at it.
+    return len(message) if isinstance(message, bytes) or message.isascii() else len(message.encode())
+
+
 def _closed(error: ConnectionClosed) -> ClosedError:
     if error.rcvd is not None:
         return ClosedError(error.rcvd.code, error.rcvd.reason)
     return ClosedError(error.sent.code if error.sent is not None else _NO_CLOSE_FRAME, "")
 
 
-def _reply(response: Response) -> Reply:
+def _reply(response: Response, attempt: Attempt) -> Reply:
     headers = CIMultiDictProxy(CIMultiDict(response.headers.raw_items()))
-    return Reply(response.status_code, headers, bytes(response.body or b""))
+    body = bytes(response.body or b"")
+    attempt.received = len(body)
+    return Reply(response.status_code, headers, body, attempt.span.get_span_context())
 
 
 def _failure(error: InvalidHandshake | OSError, outgoing: Outgoing) -> tuple[str, str, Replay]:
@@ -167,10 +191,12 @@ def _conclude(attempt: Attempt, messages: Socket, close_code: int | None) -> Non
     """Put on the span what a socket was used for, before this side closes it."""
     attempt.span.set_attribute(telemetry.PIXVOX_SOCKET_MESSAGES_SENT, messages.sent)
     attempt.span.set_attribute(telemetry.PIXVOX_SOCKET_MESSAGES_RECEIVED, messages.received)
-    if close_code is not None:
+    attempt.span.set_attribute(telemetry.PIXVOX_SOCKET_BYTES_SENT, messages.sent_bytes)
+    attempt.span.set_attribute(telemetry.PIXVOX_SOCKET_BYTES_RECEIVED, messages.received_bytes)
+    # Which side was the first to close a socket that is done with is a matter of chance.
+    if close_code is not None and close_code not in _ORDINARY:
         attempt.span.set_attribute(telemetry.PIXVOX_SOCKET_CLOSE_CODE, close_code)
-        if close_code not in _ORDINARY:
-            attempt.failure = f"close_{close_code}"
+        attempt.failure = f"close_{close_code}"
 
 
 async def _close(connection: ClientConnection) -> None:

@@ -15,6 +15,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from pixvox import logs
+from pixvox.errors import InternalError
 from pixvox.settings import LogSettings
 from pixvox.telemetry import Call, calling
 
@@ -86,16 +87,30 @@ def test_what_a_line_says_itself_is_not_overwritten(written):
     assert "trace_id" not in line
 
 
-def test_an_exception_is_written_with_its_traceback(written):
+def test_an_exception_is_written_with_its_traceback_and_without_its_message_which_may_quote_a_caller(written):
     lines = written()
     try:
-        raise KeyError("what was said")
+        try:
+            raise ValueError("what was said")
+        except ValueError as first:
+            raise KeyError("what was said") from first
     except KeyError as error:
         log().error("failed", exc_info=error)
         log().error("failed", exc_info=True)
         logging.getLogger("library").exception("failed")
     for line in lines():
-        assert "KeyError: 'what was said'" in line["exception"]
+        assert [last for last in line["exception"].splitlines() if not last.startswith(" ")] == [
+            "ValueError",
+            "KeyError",
+        ]
+        assert line["exception"].count("test_telemetry_logs.py") == 2
+
+
+def test_an_exception_of_ours_is_written_with_its_message_which_quotes_nobody(written):
+    lines = written()
+    log().error("failed", exc_info=InternalError("The service failed."))
+    (line,) = lines()
+    assert line["exception"] == "pixvox.errors.InternalError: The service failed."
 
 
 def say_call(code: str, request_id: str) -> None:

@@ -175,7 +175,7 @@ class Streamed:
         if self._events is None:
             self._events = await self._opened()
         while not self._stopped:
-            event = await anext(self._events, None)
+            event = await self._event(self._events)
             if event is None:
                 raise _broken_off(self.request_id)
             if audio := self._audio(event, self._events):
@@ -198,6 +198,13 @@ class Streamed:
             return await self._stack.enter_async_context(stream)
         except RefusedError as error:
             raise self._speaker.error(complaint_of(error.reply), self.text) from error
+
+    async def _event(self, events: EventStream) -> Event | None:
+        try:
+            return await anext(events, None)
+        except PixvoxError as error:
+            error.metadata.setdefault("provider_request_id", self.request_id)
+            raise
 
     async def _end(self, events: EventStream) -> None:
         """Read on to the end of the answer if that is there, so that the connection can serve another call."""

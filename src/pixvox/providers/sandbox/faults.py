@@ -19,6 +19,7 @@ before it is made.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import msgspec
@@ -94,7 +95,9 @@ def options_of(request: Request, *, faults: bool = True) -> Options:
         given = json_format.MessageToDict(request.provider_options.fields[KIND])
         options = msgspec.convert(given, Options)
     except (ValueError, msgspec.ValidationError) as error:
-        raise _refused(request, f"{error}; allowed: {_allowed()}") from error
+        # The value that is wrong is quoted; it is the caller's own, and stays so.
+        what = re.sub("'.*'", "[…]", str(error), flags=re.DOTALL)
+        raise _refused(request, f"{what}; allowed: {_allowed()}") from error
     if not faults and options.fault != Fault():
         raise _refused(request, "this sandbox is configured with faults = false")
     return options
