@@ -12,13 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +46,7 @@ def main() -> int:
         step("Ask who could do what")
         pixvox("models", target=target)
     step("What happened inside, from the service's own trace")
-    show(spans)
+    pixvox("trace", str(spans), "--last", "4")
     step("Yours to look at and listen to")
     for path in (picture, edited, sound):
         console.print(f"  {path}  ({path.stat().st_size:,} bytes)")
@@ -94,11 +91,11 @@ def wait_for(process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
     raise SystemExit(f"The service did not start:\n{log.read_text()}")
 
 
-def pixvox(*arguments: str, target: str, typed: str = "") -> None:
+def pixvox(*arguments: str, target: str = "", typed: str = "") -> None:
     """Run one command of the command line, as a user would, with a text typed into it word by word."""
     shown = " ".join(f'"{one}"' if " " in one else one for one in arguments)
     console.print(f"  [dim]$ pixvox {shown}[/]", markup=True)
-    command = [sys.executable, "-m", "pixvox.cli", *arguments, "--target", target]
+    command = [sys.executable, "-m", "pixvox.cli", *arguments, *(["--target", target] if target else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE if typed else None) as process:
         if process.stdin is not None:
             for word in typed.split():
@@ -113,33 +110,6 @@ def pixvox(*arguments: str, target: str, typed: str = "") -> None:
 def step(title: str) -> None:
     """Announce the next part."""
     console.print(f"\n[bold cyan]▸ {title}[/]")
-
-
-def show(path: Path) -> None:
-    """Print the spans of a file as trees."""
-    spans = [json.loads(line) for line in path.read_text().splitlines()]
-    children = defaultdict(list)
-    for span in sorted(spans, key=lambda span: span["start_time"]):
-        children[span["parent_id"]].append(span)
-    for root in children[None]:
-        if "ModelService" not in root["name"]:
-            tree = Tree(label(root))
-            grow(tree, root, children)
-            console.print(tree)
-
-
-def grow(tree: Tree, span: dict[str, Any], children: dict[object, list[dict[str, Any]]]) -> None:
-    """Hang a span's children under it."""
-    for child in children[f"{span['context']['span_id']}"]:
-        grow(tree.add(label(child)), child, children)
-
-
-def label(span: dict[str, Any]) -> str:
-    """Return one line about a span."""
-    begun, ended = (datetime.fromisoformat(str(span[key])) for key in ("start_time", "end_time"))
-    left_out = {"rpc.system.name", "rpc.method", "gen_ai.operation.name", "gen_ai.request.model"}
-    facts = "".join(f"\n[dim]{key} = {value}[/]" for key, value in span["attributes"].items() if key not in left_out)
-    return f"[bold]{span['name']}[/] {(ended - begun).total_seconds() * 1000:.1f} ms{facts}"
 
 
 if __name__ == "__main__":

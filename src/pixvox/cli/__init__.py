@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "explain": ("pixvox.cli.explain:explain", "Tell who would serve a call, and why."),
     "health": ("pixvox.cli.catalogue:health", "Ask whether the service is up."),
     "smoke": ("pixvox.cli.smoke:smoke", "Try everything on a running service."),
+    "trace": ("pixvox.cli.trace:trace", "Show what happened inside of a call."),
     "conformance": ("pixvox.cli.conformance:conformance", "Check whether a provider keeps its contract."),
     "emulate": ("pixvox.cli.emulate:emulate", "Run an emulator of an upstream service."),
     "version": ("pixvox.cli.version:version", "Print the version."),

@@ -75,10 +75,14 @@ class Report:
         self._err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @property
+    def signs(self) -> bool:
+        """Whether signs are shown beside letters: on a terminal that has them, not where a program may read."""
+        return self._out.is_terminal and self._out.encoding.startswith("utf")
+
+    @property
     def marks(self) -> tuple[str, str]:
-        """How passed and failed are shown: as signs on a terminal, in letters where a program may read them."""
-        signs = self._out.is_terminal and self._out.encoding.startswith("utf")
-        return ("✓", "✗") if signs else ("pass", "fail")
+        """How passed and failed are shown."""
+        return ("✓", "✗") if self.signs else ("pass", "fail")
 
     def result(self, document: Mapping[str, object], shown: RenderableType, aside: bool = False) -> None:
         """Show the result: `document` for scripts or `shown` for people.
