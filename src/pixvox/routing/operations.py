@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opentelemetry.trace import Span
+    from opentelemetry.util.types import AttributeValue
 
     from pixvox.v1 import image_service_pb2
 
@@ -45,23 +46,29 @@ def asked(span: Span, request: image_service_pb2.GenerateImageRequest | image_se
 
 def billed(span: Span, receipt: media_pb2.Receipt) -> None:
     """Put on a span what a receipt says."""
+    if not span.is_recording():
+        return
+    usage, cost = receipt.usage, receipt.cost
+    told: dict[str, AttributeValue] = {
+        telemetry.GEN_AI_RESPONSE_MODEL: receipt.model,
+        telemetry.PIXVOX_COST_STATE: media_pb2.CostState.Name(cost.state),
+    }
     if receipt.provider_request_id:
-        span.set_attribute(telemetry.GEN_AI_RESPONSE_ID, receipt.provider_request_id)
-    span.set_attribute(telemetry.GEN_AI_RESPONSE_MODEL, receipt.model)
-    span.set_attribute(telemetry.PIXVOX_COST_STATE, media_pb2.CostState.Name(receipt.cost.state))
-    if receipt.cost.amount:
-        span.set_attribute(telemetry.PIXVOX_COST_AMOUNT, receipt.cost.amount)
-        span.set_attribute(telemetry.PIXVOX_COST_CURRENCY, receipt.cost.currency)
-        span.set_attribute(telemetry.PIXVOX_PRICE_TABLE, receipt.cost.price_table)
-    usage = receipt.usage
+        told[telemetry.GEN_AI_RESPONSE_ID] = receipt.provider_request_id
+    if cost.amount:
+        told[telemetry.PIXVOX_COST_AMOUNT] = cost.amount
+        told[telemetry.PIXVOX_COST_CURRENCY] = cost.currency
+        told[telemetry.PIXVOX_PRICE_TABLE] = cost.price_table
     if usage.HasField("images"):
-        span.set_attribute(telemetry.PIXVOX_IMAGES, usage.images)
+        told[telemetry.PIXVOX_IMAGES] = usage.images
     if usage.HasField("characters"):
-        span.set_attribute(telemetry.PIXVOX_CHARACTERS, usage.characters)
+        told[telemetry.PIXVOX_CHARACTERS] = usage.characters
     if usage.HasField("audio_duration"):
-        span.set_attribute(telemetry.PIXVOX_AUDIO_SECONDS, usage.audio_duration.ToMicroseconds() / 1_000_000)
+        told[telemetry.PIXVOX_AUDIO_SECONDS] = usage.audio_duration.ToMicroseconds() / 1_000_000
     if usage.HasField("voices"):
-        span.set_attribute(telemetry.PIXVOX_VOICES, usage.voices)
+        told[telemetry.PIXVOX_VOICES] = usage.voices
+    # At once: each attribute by itself takes the span's lock.
+    span.set_attributes(told)
 
 
 def failed(span: Span, error: BaseException) -> str:

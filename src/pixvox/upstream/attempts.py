@@ -221,14 +221,14 @@ def _failure(attempt: Attempt) -> str:
 
 
 def _conclude(attempt: Attempt) -> None:
-    span = attempt.span
-    span.set_attribute(telemetry.PIXVOX_REPLAY_CLASS, attempt.replay.value)
+    told: dict[str, str | int] = {telemetry.PIXVOX_REPLAY_CLASS: attempt.replay.value}
     if attempt.status:
-        span.set_attribute(telemetry.HTTP_RESPONSE_STATUS_CODE, attempt.status)
+        told[telemetry.HTTP_RESPONSE_STATUS_CODE] = attempt.status
     if attempt.status not in {0, SWITCHING_PROTOCOLS}:
-        span.set_attribute(telemetry.HTTP_RESPONSE_BODY_SIZE, attempt.received)
+        told[telemetry.HTTP_RESPONSE_BODY_SIZE] = attempt.received
+    attempt.span.set_attributes(told)
     if failure := _failure(attempt):
-        _fail(span, failure)
+        _fail(attempt.span, failure)
 
 
 def _fail(span: Span, failure: str) -> None:
