@@ -198,7 +198,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     outcome.failed(error)
                     raise
                 except asyncio.CancelledError:
-                    outcome.cancelled(context)
+                    outcome.cancelled()
                     raise
                 finally:
                     self._record(call, outcome, span, time.monotonic() - started)
@@ -328,9 +328,9 @@ class _Outcome:
     def failed(self, error: PixvoxError) -> None:
         self.code, self.reason = error.code.name, reason_name(error.reason)
 
-    def cancelled(self, context: Context) -> None:
-        remaining = _remaining(context)
-        self.code = "DEADLINE_EXCEEDED" if remaining is not None and remaining <= 0 else "CANCELLED"
+    def cancelled(self) -> None:
+        late = telemetry.cancellation() == telemetry.DEADLINE_EXCEEDED
+        self.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
 
 
 def _remaining(context: Context) -> float | None:
