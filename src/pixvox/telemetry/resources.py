@@ -27,4 +27,18 @@ def resource() -> Resource:
         "service.version": pixvox.__version__,
         SERVICE_INSTANCE_ID: str(uuid.uuid4()),
     }
-    return Resource.create(own | given)
+    made = Resource.create(own | given)
+    return _HashedOnce(made.attributes, made.schema_url)
+
+
+class _HashedOnce(Resource):
+    """A resource that keeps its hash: the encoder of OTLP asks for it with every span, and the SDK's writes JSON for it."""
+
+    def __hash__(self) -> int:
+        """Return what the SDK's own hash is."""
+        if self._hash is None:
+            self._hash = super().__hash__()
+        return self._hash
+
+    # Not in __init__, which the SDK's `merge` calls with its own arguments.
+    _hash: int | None = None

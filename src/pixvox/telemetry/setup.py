@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Meter, NoOpMeter, Observation
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 import pixvox
@@ -95,9 +95,12 @@ class Telemetry:
         self._files.close()
 
     def _open(self, options: Options, exporter: SpanExporter | None, source: Resource) -> None:
-        readers = [PrometheusMetricReader(registry=self.registry), *self._outlets.metrics(options)]
+        pushed = self._outlets.metrics(options)
+        readers = [PrometheusMetricReader(registry=self.registry), *pushed]
+        # Prometheus' text has no exemplars, so that they would be collected for nobody.
+        exemplars = None if pushed else AlwaysOffExemplarFilter()
         with naming("OTEL_METRICS_EXEMPLAR_FILTER"):
-            metrics = MeterProvider(readers, source, shutdown_on_exit=False, views=views())
+            metrics = MeterProvider(readers, source, exemplar_filter=exemplars, shutdown_on_exit=False, views=views())
         self._meter = metrics.get_meter("pixvox", pixvox.__version__, SCHEMA_URL)
         if options.sampler != "always_off" and (onward := self._onward(options, exporter)):
             sampler = sampler_of(options)
