@@ -100,6 +100,23 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """How a voice sounds, for a provider that keeps no voices: it is given along whenever the voice speaks.
+
+    Attributes:
+        data: The file.
+        mime_type: Of the file, one of those of `Recording`.
+        transcript: What is said in it; empty if that is not known.
+        language_code: BCP-47 tag of what is said; empty if that is not known.
+    """
+
+    data: bytes
+    mime_type: str
+    transcript: str = ""
+    language_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MadeVoice:
     """What a voice verb gives.
 
@@ -109,6 +126,7 @@ class MadeVoice:
         preview: 16-bit signed little-endian mono samples of a designed voice's preview; empty for a clone.
         preview_rate_hertz: Of the preview, 0 for a clone.
         warnings: What was done otherwise than asked.
+        reference: For the catalogue to keep with the voice, from a provider that is a `ReferenceSpeaker`; or None.
     """
 
     provider_voice_id: str
@@ -116,6 +134,7 @@ class MadeVoice:
     preview: bytes = b""
     preview_rate_hertz: int = 0
     warnings: tuple[media_pb2.Warning, ...] = ()
+    reference: Reference | None = None
 
 
 class Provider(Protocol):
@@ -222,6 +241,27 @@ class SpeechStreamer(Protocol):
 
         Entering the block opens the upstream; leaving it, for whatever reason, closes it and ends every task. The events
         are read at the caller's pace: a slow reader slows the synthesis rather than filling memory.
+
+        Raises:
+            ProviderError: The synthesis could not be started, or broke off.
+        """
+        ...
+
+
+@runtime_checkable
+class ReferenceSpeaker(Protocol):
+    """Speaks with voices that the catalogue keeps for it."""
+
+    def stream_speech_as(
+        self,
+        reference: Reference,
+        config: speech_service_pb2.SpeechConfig,
+        text: AsyncIterator[SpeechInput],
+        model: model_service_pb2.Model,
+    ) -> AbstractAsyncContextManager[SpeechStream]:
+        """Speak with the voice of `reference`, whose `MadeVoice.provider_voice_id` is `config.voice`.
+
+        Everything else is as of `SpeechStreamer.stream_speech`.
 
         Raises:
             ProviderError: The synthesis could not be started, or broke off.
