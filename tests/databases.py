@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from machine import lacks
 from pixvox.database import Database, migrate
 from pixvox.database.address import address_of
 
@@ -32,7 +33,7 @@ def postgres() -> Iterator[Path]:
     """Run a server that listens on a socket in a folder, and give the folder."""
     binaries = _binaries()
     if binaries is None:
-        pytest.skip("PostgreSQL's server is not installed")
+        lacks("PostgreSQL's server", "postgresql")
     # Short, because the path of a socket is limited to about a hundred characters.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     owner = _owner()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
+
+from machine import lacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,9 +166,7 @@ def tool(name: str) -> str:
     """The path of a program of the Debian package `prometheus`; without it, a test is skipped, or fails in CI."""
     path = shutil.which(name)
     if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed; .ci/run installs the Debian package prometheus")
-        pytest.skip(f"{name} is not installed; the Debian package prometheus has it")
+        lacks(name, "prometheus")
     return path
 
 

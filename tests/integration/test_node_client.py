@@ -9,6 +9,8 @@ import shutil
 
 import pytest
 
+from machine import lacks
+
 NODE_CLIENT = pathlib.Path(__file__).parent / "node"
 
 
@@ -17,7 +19,7 @@ def node() -> str:
     """The path of Node."""
     found = shutil.which("node")
     if found is None or shutil.which("npm") is None:
-        pytest.skip("Node is not installed")
+        lacks("Node", "nodejs")
     return found
 
 
