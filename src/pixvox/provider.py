@@ -8,7 +8,7 @@ knows; a field that is unset means the provider's own default. Media travel besi
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pixvox.v1 import media_pb2, speech_service_pb2
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from pixvox.v1 import image_service_pb2, model_service_pb2, voice_service_pb2
+
+# Of `Reference.data`; a capability table whose clones are references allows recordings of no more.
+MAX_REFERENCE_BYTES = 10 * 1024 * 1024
 
 SpeechInput = str | speech_service_pb2.Flush
 SpeechEvent = bytes | speech_service_pb2.Flushed | media_pb2.Warning | media_pb2.Receipt
@@ -104,15 +107,16 @@ class Reference:
     """How a voice sounds, for a provider that keeps no voices: it is given along whenever the voice speaks.
 
     Attributes:
-        data: The file.
+        data: The file, of at most `MAX_REFERENCE_BYTES`.
         mime_type: Of the file, one of those of `Recording`.
         transcript: What is said in it; empty if that is not known.
         language_code: BCP-47 tag of what is said; empty if that is not known.
     """
 
-    data: bytes
+    # Is the voice of a person, and what that person has said: no text that is made of a reference shows it.
+    data: bytes = field(repr=False)
     mime_type: str
-    transcript: str = ""
+    transcript: str = field(default="", repr=False)
     language_code: str = ""
 
 
@@ -121,7 +125,7 @@ class MadeVoice:
     """What a voice verb gives.
 
     Attributes:
-        provider_voice_id: What the provider calls the voice.
+        provider_voice_id: What the provider calls the voice; no two voices have the same.
         receipt: With `region`, `provider_request_id`, `usage` and `cost` as far as the provider knows them.
         preview: 16-bit signed little-endian mono samples of a designed voice's preview; empty for a clone.
         preview_rate_hertz: Of the preview, 0 for a clone.

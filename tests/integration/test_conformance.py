@@ -57,7 +57,7 @@ def test_an_installed_provider_is_found_by_its_entry_point_and_passes(distributi
     results = {check["check"]: check["result"] for check in document["checks"]}
     assert set(results.values()) == {"PASS", "SKIP"}
     assert {name for name, result in results.items() if result == "SKIP"} == {
-        *("warmth", "voice-design", "voice-clone"),
+        *("warmth", "voice-design", "voice-clone", "voice-references"),
         *("errors-unreachable", "errors-broken-upstream", "errors-silent-upstream"),
     }
 
@@ -124,7 +124,7 @@ def test_another_repository_has_a_test_for_each_check_with_nothing_but_pytest(
     )
 
     assert run.returncode == 1
-    assert f"1 failed, {len(CHECKS) - 7} passed, 6 skipped" in run.stdout
+    assert f"1 failed, {len(CHECKS) - 8} passed, 7 skipped" in run.stdout
     assert "test_good.py::TestGood::test_image_sizes PASSED" in run.stdout
     assert "a piece of audio has 1599 bytes" in run.stdout
 

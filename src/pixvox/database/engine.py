@@ -72,6 +72,28 @@ class Database:
             log.exception("database failed", database=self._address.shown)
             raise DatabaseError("The service's database failed; its log has the details. Try again later.") from error
 
+    @contextlib.asynccontextmanager
+    async def erasure(self) -> AsyncIterator[AsyncConnection]:
+        """Give a transaction as of `transaction`, after which nothing of what it deleted is left in the files of SQLite.
+
+        Readers that do not end within seconds put that off until the next erasure or the end of the last process.
+        PostgreSQL has it in its files until it vacuums the table.
+
+        Raises:
+            DatabaseError: As of `transaction`.
+        """
+        if self._address.file is None:
+            async with self.transaction() as connection:
+                yield connection
+            return
+        async with self.transaction() as connection:
+            # Deleted pages are overwritten (https://www.sqlite.org/pragma.html#pragma_secure_delete).
+            await connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            yield connection
+        async with self.transaction() as connection:
+            # The write-ahead log has the pages as they were when they were written (https://www.sqlite.org/wal.html).
+            await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     async def aclose(self) -> None:
         """Close all connections. Is called once, after the last use."""
         self._closed = True

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pixvox.database.address import Address
 
 # The newest revision in migrations/versions.
-HEAD = "v0003"
+HEAD = "v0004"
 # How long a process waits for another one that migrates.
 LOCK_SECONDS = 60.0
 

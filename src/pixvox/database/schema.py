@@ -67,10 +67,28 @@ VOICES = sa.Table(
     sa.Column("receipt", JSON_OBJECT, nullable=False),
     sa.Column("create_time", UtcTime, nullable=False),
     sa.Column("delete_time", UtcTime),
+    # Whether it is spoken from what is in voice_references, because its provider keeps no voices.
+    sa.Column("by_reference", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("state IN ('making', 'active', 'deleted', 'purged', 'lost')", name="state"),
     sa.CheckConstraint("kind IN ('cloned', 'designed')", name="kind"),
     sa.UniqueConstraint("provider", "provider_voice_id"),
     sa.Index(None, "create_time", "id"),
+)
+
+# How voices sound whose providers keep none: recordings of persons, which go with their voices when these are purged.
+VOICE_REFERENCES = sa.Table(
+    "voice_references",
+    METADATA,
+    # Of a voice that is active or deleted.
+    sa.Column("voice_id", sa.Text, primary_key=True),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("mime_type", sa.Text, nullable=False),
+    # What is said in it, and in which language; empty where that is not known.
+    sa.Column("transcript", sa.Text, nullable=False),
+    sa.Column("language_code", sa.Text, nullable=False),
+    # Of data, in hexadecimal.
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("create_time", UtcTime, nullable=False),
 )
 
 # Calls that came with a request_id: who makes one now, and what became of those that were made.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from pixvox.prices import PriceTable
-    from pixvox.provider import SpeechInput
+    from pixvox.provider import Reference, SpeechInput
     from pixvox.registry import Entry
     from pixvox.routing.candidates import Candidate
     from pixvox.routing.fallback import Try
@@ -48,6 +48,7 @@ class Plan:
         signals: Of the operations.
         prices: For receipts.
         cost: What the call weighs in the queue of a target, against 1.0 of an ordinary one.
+        reference: What speech is spoken from, None if its voice is the provider's; every candidate is a `ReferenceSpeaker`.
     """
 
     candidates: list[Candidate]
@@ -56,6 +57,7 @@ class Plan:
     signals: Telemetry
     prices: PriceTable
     cost: float = 1.0
+    reference: Reference | None = None
 
     @property
     def eligible(self) -> list[Candidate]:

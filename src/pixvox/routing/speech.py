@@ -92,7 +92,9 @@ class RoutedSpeech:
         # The last candidate needs nothing that could be told again.
         text = self._text.source(target, again=tried.more)
         await self._stack.enter_async_context(contextlib.aclosing(text))
-        stream, self._events = await self._stack.enter_async_context(target.stream_speech(self._config, text))
+        stream, self._events = await self._stack.enter_async_context(
+            target.stream_speech(self._config, text, self._plan.reference)
+        )
         return Opened(target, stream)
 
     def _commit(self) -> None:

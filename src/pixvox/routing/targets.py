@@ -11,11 +11,13 @@ from opentelemetry.trace import SpanKind
 
 from pixvox import limits, telemetry
 from pixvox.errors import PixvoxError, ProviderInternalError
+from pixvox.provider import MAX_REFERENCE_BYTES, ReferenceSpeaker
 from pixvox.routing import operations
 from pixvox.v1 import media_pb2
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from opentelemetry.trace import Span
     from opentelemetry.util.types import AttributeValue
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         ImageResult,
         MadeVoice,
         Recording,
+        Reference,
         SpeechEvent,
         SpeechInput,
         SpeechStream,
@@ -97,20 +100,35 @@ class Target:
 
     @contextlib.asynccontextmanager
     async def stream_speech(
-        self, config: speech_service_pb2.SpeechConfig, text: AsyncIterator[SpeechInput]
+        self,
+        config: speech_service_pb2.SpeechConfig,
+        text: AsyncIterator[SpeechInput],
+        reference: Reference | None = None,
     ) -> AsyncIterator[tuple[SpeechStream, AsyncIterator[SpeechEvent]]]:
-        """Speak; see `pixvox.provider.SpeechStreamer`. The events are those of the stream with a completed receipt."""
-        provider = cast("SpeechStreamer", self.entry.provider)
+        """Speak; see `pixvox.provider.SpeechStreamer`, or `ReferenceSpeaker` if there is a reference.
+
+        The events are those of the stream with a completed receipt.
+        """
         started = time.monotonic()
         with self._operation("speech") as span:
             span.set_attribute(telemetry.GEN_AI_REQUEST_STREAM, True)
+            if reference is not None:
+                span.set_attribute(telemetry.PIXVOX_VOICE_BY_REFERENCE, True)
             await self._dispatching()
             async with (
                 self._overheard(config, text, span) as passing,
-                provider.stream_speech(config, passing, self.model) as stream,
+                self._speaking(config, passing, reference) as stream,
                 contextlib.aclosing(self._events(stream, span, started)) as events,
             ):
                 yield stream, events
+
+    def _speaking(
+        self, config: speech_service_pb2.SpeechConfig, text: AsyncIterator[SpeechInput], reference: Reference | None
+    ) -> AbstractAsyncContextManager[SpeechStream]:
+        if reference is None:
+            return cast("SpeechStreamer", self.entry.provider).stream_speech(config, text, self.model)
+        provider = cast("ReferenceSpeaker", self.entry.provider)
+        return provider.stream_speech_as(reference, config, text, self.model)
 
     async def _events(self, stream: SpeechStream, span: Span, started: float) -> AsyncGenerator[SpeechEvent, None]:
         async for event in stream.events:
@@ -150,9 +168,23 @@ class Target:
                 telemetry.put_content(span, *texts)
             await self._dispatching()
             made = await work()
+            self._check_reference(made)
             self.output_bytes = len(made.preview)
             self._complete(made.receipt, span, time.monotonic() - started)
             return made
+
+    def _check_reference(self, made: MadeVoice) -> None:
+        """Refuse what the catalogue could not keep, or what nobody could speak from."""
+        if made.reference is None:
+            return
+        size = len(made.reference.data)
+        if not isinstance(self.entry.provider, ReferenceSpeaker):
+            what = "a reference to be kept, and speaks from none"
+        elif not 0 < size <= MAX_REFERENCE_BYTES:
+            what = f"a reference of {size} bytes to be kept; allowed: 1..{MAX_REFERENCE_BYTES}"
+        else:
+            return
+        raise ProviderInternalError(f"The provider gave {what}.", metadata=self._metadata())
 
     @contextlib.asynccontextmanager
     async def _overheard(

@@ -2,7 +2,8 @@
 
 A voice is noted before its provider is asked and finished afterwards. Once the provider is asked, the caller may leave: a
 request that is cut off in the middle can make a voice that nobody knows, so it goes on without the caller. What a process
-leaves unfinished when it dies is looked for at the provider by whichever process next makes or lists voices.
+leaves unfinished when it dies is looked for at the provider by whichever process next makes or lists voices. A voice that its
+provider does not keep exists once it is recorded, and is forgotten if it is not.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from pixvox.errors import (
     SwitchedOffError,
     reason_name,
 )
-from pixvox.provider import MadeVoice, VoiceDeleter, VoiceFinder
+from pixvox.provider import MadeVoice, ReferenceSpeaker, VoiceDeleter, VoiceFinder
 from pixvox.v1 import error_reason_pb2 as reasons
 from pixvox.v1 import media_pb2, voice_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from pixvox.provider import Reference
     from pixvox.registry import Entry
     from pixvox.services.current import Current
     from pixvox.v1.voice_service_pb2 import Voice
@@ -151,7 +153,7 @@ class VoiceMakings:
         try:
             made = await self._asked(make)
         except PixvoxError as error:
-            if error.reason not in _UNCERTAIN:
+            if error.reason not in _UNCERTAIN or _keeps_nothing(entry):
                 await self._forgotten(voice)
                 raise
             found = await self._looked_for(voice, entry, error)
@@ -192,6 +194,8 @@ class VoiceMakings:
 
     async def _found(self, voice: Voice, entry: Entry) -> list[MadeVoice] | None:
         """Return what a making has made and nobody has recorded, None if the provider cannot tell."""
+        if _keeps_nothing(entry):
+            return []
         if not isinstance(entry.provider, VoiceFinder):
             return None
         found = await entry.provider.find_voices(voice)
@@ -207,29 +211,33 @@ class VoiceMakings:
         _complete(voice, made)
         kept = deleted = False
         try:
-            kept = await self._kept(voice)
-            deleted = not kept and await self._deleted(voice, entry)
+            kept = await self._kept(voice, made.reference)
+            deleted = not kept and await self._undone(voice, made, entry)
         finally:
             if not kept and not deleted:
                 log.error("orphaned voice", **_ids(voice), **_names(voice))
         if not kept:
-            then = "it was deleted again" if deleted else "the operator has to delete it at the provider"
+            then = "it is gone again" if deleted else "the operator has to delete it at the provider"
             raise InternalError(
                 f"The voice was made and could not be recorded; {then}.",
                 metadata={**_ids(voice), "deleted": str(deleted).lower()},
             )
 
-    async def _kept(self, voice: Voice) -> bool:
+    async def _kept(self, voice: Voice, reference: Reference | None) -> bool:
         for wait in (*_SAVE_WAITS, None):
             try:
-                return await self._store.finish(voice)
+                return await self._store.finish(voice, reference)
             except DatabaseError:
                 if wait is None:
                     return False
                 await asyncio.sleep(wait)
         raise AssertionError
 
-    async def _deleted(self, voice: Voice, entry: Entry) -> bool:
+    async def _undone(self, voice: Voice, made: MadeVoice, entry: Entry) -> bool:
+        """Return whether a voice that could not be recorded is gone."""
+        if made.reference is not None:
+            log.warning("a voice could not be recorded and is gone", **_names(voice))
+            return True
         if not isinstance(entry.provider, VoiceDeleter):
             return False
         try:
@@ -257,7 +265,7 @@ class VoiceMakings:
                 log.info("a voice that was begun was never made", **_names(voice))
         elif found is not None and len(found) == 1:
             _complete(voice, found[0])
-            if await self._store.finish(voice):
+            if await self._store.finish(voice, found[0].reference):
                 log.warning("a voice that was made without a record was recovered", **_ids(voice), **_names(voice))
         elif await self._store.lose(voice.id):
             ids = [one.provider_voice_id for one in found or ()]
@@ -270,6 +278,12 @@ class VoiceMakings:
         except ProviderNotFoundError:
             return None
         return entry if entry.region == voice.region else None
+
+
+def _keeps_nothing(entry: Entry) -> bool:
+    """Tell whether a provider keeps no voice: it speaks with those of the catalogue, and can neither find nor delete one."""
+    provider = entry.provider
+    return isinstance(provider, ReferenceSpeaker) and not isinstance(provider, VoiceFinder | VoiceDeleter)
 
 
 def _complete(voice: Voice, made: MadeVoice) -> None:

@@ -18,7 +18,7 @@ from pixvox.errors import (
 )
 from pixvox.media.audio import SAMPLE_RATES_HERTZ, encoded_whole, mime_type_of
 from pixvox.media.recordings import RecordingRules, checked_recording
-from pixvox.provider import Recording, VoiceDeleter
+from pixvox.provider import MAX_REFERENCE_BYTES, Recording, ReferenceSpeaker, VoiceDeleter
 from pixvox.services import voice_pages
 from pixvox.services.voice_makings import VoiceMakings
 from pixvox.v1 import media_pb2, voice_service_pb2, voice_service_pb2_grpc
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from pixvox.routing import Target
     from pixvox.services.current import Current
     from pixvox.upstream import Upstream
-    from pixvox.v1 import model_service_pb2
     from pixvox.v1.voice_service_pb2 import Voice
     from pixvox.voices import VoiceStore
 
@@ -75,7 +74,7 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
         self._makings.settle()
 
         async def cloned(target: Target) -> tuple[Voice, MadeVoice, list[media_pb2.Warning]]:
-            recording, warnings = await self._recording(data, target.model.clone_voice)
+            recording, warnings = await self._recording(data, target)
             draft = _draft(request, target, voice_service_pb2.VOICE_KIND_CLONED)
             draft.consent.CopyFrom(request.consent)
             voice, made = await self._makings.made(draft, target.entry, lambda: target.clone_voice(request, recording))
@@ -125,15 +124,17 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
     async def DeleteVoice(
         self, request: voice_service_pb2.DeleteVoiceRequest, context: Context
     ) -> voice_service_pb2.DeleteVoiceResponse:
-        """Take a voice out of use, or delete it at its provider, too."""
+        """Take a voice out of use, or delete it for good where it is kept: at its provider, or here."""
         _check_made(request.id)
-        voice = _existing(await self._store.get(request.id), request.id)
-        gone = voice.state == voice_service_pb2.VOICE_STATE_PURGED
-        deleter = self._deleter(voice) if request.purge and not gone else None
+        kept = await self._store.kept(request.id)
+        voice = _existing(kept.voice if kept is not None else None, request.id)
+        purge = request.purge and voice.state != voice_service_pb2.VOICE_STATE_PURGED
+        deleter = self._deleter(voice) if purge and kept is not None and not kept.by_reference else None
         # First of all nobody shall speak with it any more.
         voice = _existing(await self._store.delete(request.id), request.id)
         if deleter is not None:
             await deleter.delete_voice(voice)
+        if purge:
             voice = _existing(await self._store.purge(request.id), request.id)
         return voice_service_pb2.DeleteVoiceResponse(voice=voice)
 
@@ -165,14 +166,13 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
         most = self._current.settings.fetch.max_bytes
         return await self._upstream.download(audio.uri, field="audio", max_bytes=most)
 
-    async def _recording(
-        self, data: bytes, capability: model_service_pb2.CloneVoiceCapability
-    ) -> tuple[Recording, list[media_pb2.Warning]]:
+    async def _recording(self, data: bytes, target: Target) -> tuple[Recording, list[media_pb2.Warning]]:
+        capability = target.model.clone_voice
         rules = RecordingRules(
             min_seconds=capability.min_audio_seconds,
             max_seconds=capability.max_audio_seconds,
             min_rate_hertz=capability.min_sample_rate_hertz,
-            max_bytes=capability.max_audio_bytes,
+            max_bytes=_max_bytes(target),
             max_input_bytes=self._current.settings.inputs.max_bytes,
         )
         checked = await asyncio.to_thread(checked_recording, data, field="audio", rules=rules)
@@ -196,6 +196,14 @@ class VoiceService(voice_service_pb2_grpc.VoiceServiceServicer):
                 metadata={"voice": voice.id, "provider": voice.provider},
             )
         return entry.provider
+
+
+def _max_bytes(target: Target) -> int:
+    """Return the largest recording that may be handed to a target, which may give it back to be kept; 0 is no limit."""
+    most = target.model.clone_voice.max_audio_bytes
+    if isinstance(target.entry.provider, ReferenceSpeaker):
+        most = min(most or MAX_REFERENCE_BYTES, MAX_REFERENCE_BYTES)
+    return most
 
 
 def _draft(request: Making, target: Target, kind: voice_service_pb2.VoiceKind.ValueType) -> Voice:

@@ -10,7 +10,7 @@ setup   tracer, meter and metric registry of one server
 
 from __future__ import annotations
 
-from pixvox.telemetry.calls import Call, calling, current_call, may_repeat
+from pixvox.telemetry.calls import Call, calling, current_call, may_repeat, running_call
 from pixvox.telemetry.content import Overheard, put_content
 from pixvox.telemetry.instruments import Instruments
 from pixvox.telemetry.lag import watch_loop
@@ -75,6 +75,7 @@ from pixvox.telemetry.names import (
     PIXVOX_SOCKET_MESSAGES_RECEIVED,
     PIXVOX_SOCKET_MESSAGES_SENT,
     PIXVOX_UPSTREAM_OPERATION,
+    PIXVOX_VOICE_BY_REFERENCE,
     PIXVOX_VOICES,
     PROVIDER,
     REASON,
@@ -162,6 +163,7 @@ __all__ = [
     "PIXVOX_SOCKET_MESSAGES_SENT",
     "PIXVOX_UPSTREAM_OPERATION",
     "PIXVOX_VOICES",
+    "PIXVOX_VOICE_BY_REFERENCE",
     "PROVIDER",
     "REASON",
     "REPLAY_CLASS",
@@ -186,6 +188,7 @@ __all__ = [
     "may_repeat",
     "propagator",
     "put_content",
+    "running_call",
     "took_lane",
     "watch_loop",
 ]

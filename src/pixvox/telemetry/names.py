@@ -61,6 +61,8 @@ PIXVOX_PRICE_TABLE = "pixvox.cost.price_table"
 GEN_AI_REQUEST_IMAGE_WIDTH = "gen_ai.request.image.width"
 GEN_AI_REQUEST_IMAGE_HEIGHT = "gen_ai.request.image.height"
 PIXVOX_VOICES = "pixvox.usage.voices"
+# Whether a recording of the voice went along.
+PIXVOX_VOICE_BY_REFERENCE = "pixvox.voice.by_reference"
 # Of a link: what the other span is to this one.
 PIXVOX_LINK = "pixvox.link"
 LINK_SUBMIT = "submit"

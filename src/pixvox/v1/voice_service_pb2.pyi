@@ -62,9 +62,9 @@ class _VoiceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VoiceState
     VOICE_STATE_ACTIVE: _VoiceState.ValueType  # 1
     """VOICE_STATE_ACTIVE can speak."""
     VOICE_STATE_DELETED: _VoiceState.ValueType  # 2
-    """VOICE_STATE_DELETED was deleted here and still exists at the provider."""
+    """VOICE_STATE_DELETED was deleted and can come back: it still exists at the provider, or its recording with the service."""
     VOICE_STATE_PURGED: _VoiceState.ValueType  # 3
-    """VOICE_STATE_PURGED was deleted at the provider, too, and cannot come back."""
+    """VOICE_STATE_PURGED was deleted where it was kept, too, at the provider or with the service, and cannot come back."""
 
 class VoiceState(_VoiceState, metaclass=_VoiceStateEnumTypeWrapper):
     """VoiceState tells whether a voice can speak."""
@@ -74,9 +74,9 @@ VOICE_STATE_UNSPECIFIED: VoiceState.ValueType  # 0
 VOICE_STATE_ACTIVE: VoiceState.ValueType  # 1
 """VOICE_STATE_ACTIVE can speak."""
 VOICE_STATE_DELETED: VoiceState.ValueType  # 2
-"""VOICE_STATE_DELETED was deleted here and still exists at the provider."""
+"""VOICE_STATE_DELETED was deleted and can come back: it still exists at the provider, or its recording with the service."""
 VOICE_STATE_PURGED: VoiceState.ValueType  # 3
-"""VOICE_STATE_PURGED was deleted at the provider, too, and cannot come back."""
+"""VOICE_STATE_PURGED was deleted where it was kept, too, at the provider or with the service, and cannot come back."""
 Global___VoiceState: _TypeAlias = VoiceState  # noqa: Y015
 
 @_typing.final
@@ -277,7 +277,7 @@ class CloneVoiceRequest(_message.Message):
     @_builtins.property
     def audio(self) -> _media_pb2.MediaInput:
         """audio is the recording, mono or stereo, in any common format. Required; its length, rate and size are limited by the
-        provider, and it is converted where that helps.
+        provider, and it is converted where that helps. The service keeps it if the provider keeps no voices, to 10 MiB.
         """
 
     @_builtins.property
@@ -609,7 +609,9 @@ class DeleteVoiceRequest(_message.Message):
     id: _builtins.str
     """id of the voice, "voices/" and its unique id. Required."""
     purge: _builtins.bool
-    """purge deletes it at the provider, too, for good. Unset means that it can be undeleted."""
+    """purge deletes it for good: at the provider, or the recording that the service keeps because the provider keeps no
+    voices. Unset means that it can be undeleted.
+    """
     def __init__(
         self,
         *,

@@ -28,6 +28,9 @@ if _version_not_supported:
 class VoiceServiceStub:
     """VoiceService makes voices and keeps the catalogue of them. A voice belongs to the provider and the model that it was made
     for; speech with it goes there or is refused.
+
+    Some providers keep no voices. How such a voice sounds is kept by the service: the recording that it was cloned from, or
+    its preview. That goes to the provider whenever the voice speaks, and is erased when the voice is purged.
     """
 
     def __init__(self, channel):
@@ -71,6 +74,9 @@ class VoiceServiceStub:
 class VoiceServiceServicer:
     """VoiceService makes voices and keeps the catalogue of them. A voice belongs to the provider and the model that it was made
     for; speech with it goes there or is refused.
+
+    Some providers keep no voices. How such a voice sounds is kept by the service: the recording that it was cloned from, or
+    its preview. That goes to the provider whenever the voice speaks, and is erased when the voice is purged.
     """
 
     def CloneVoice(self, request, context):
@@ -160,6 +166,9 @@ def add_VoiceServiceServicer_to_server(servicer, server):
 class VoiceService:
     """VoiceService makes voices and keeps the catalogue of them. A voice belongs to the provider and the model that it was made
     for; speech with it goes there or is refused.
+
+    Some providers keep no voices. How such a voice sounds is kept by the service: the recording that it was cloned from, or
+    its preview. That goes to the provider whenever the voice speaks, and is erased when the voice is purged.
     """
 
     @staticmethod

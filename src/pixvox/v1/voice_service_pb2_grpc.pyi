@@ -29,6 +29,9 @@ GRPC_VERSION: str
 class VoiceServiceStub:
     """VoiceService makes voices and keeps the catalogue of them. A voice belongs to the provider and the model that it was made
     for; speech with it goes there or is refused.
+
+    Some providers keep no voices. How such a voice sounds is kept by the service: the recording that it was cloned from, or
+    its preview. That goes to the provider whenever the voice speaks, and is erased when the voice is purged.
     """
 
     @_typing.overload
@@ -54,6 +57,9 @@ class VoiceServiceStub:
 class VoiceServiceAsyncStub(VoiceServiceStub):
     """VoiceService makes voices and keeps the catalogue of them. A voice belongs to the provider and the model that it was made
     for; speech with it goes there or is refused.
+
+    Some providers keep no voices. How such a voice sounds is kept by the service: the recording that it was cloned from, or
+    its preview. That goes to the provider whenever the voice speaks, and is erased when the voice is purged.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -75,6 +81,9 @@ class VoiceServiceAsyncStub(VoiceServiceStub):
 class VoiceServiceServicer(metaclass=_abc_1.ABCMeta):
     """VoiceService makes voices and keeps the catalogue of them. A voice belongs to the provider and the model that it was made
     for; speech with it goes there or is refused.
+
+    Some providers keep no voices. How such a voice sounds is kept by the service: the recording that it was cloned from, or
+    its preview. That goes to the provider whenever the voice speaks, and is erased when the voice is purged.
     """
 
     @_abc_1.abstractmethod

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pixvox.voices.speakers import resolved
-from pixvox.voices.store import ID_PREFIX, VoiceChoice, VoiceStore, is_voice_id, new_voice_id
+from pixvox.voices.store import ID_PREFIX, KeptVoice, VoiceChoice, VoiceStore, is_voice_id, new_voice_id
 
-__all__ = ["ID_PREFIX", "VoiceChoice", "VoiceStore", "is_voice_id", "new_voice_id", "resolved"]
+__all__ = ["ID_PREFIX", "KeptVoice", "VoiceChoice", "VoiceStore", "is_voice_id", "new_voice_id", "resolved"]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from pixvox.errors import (
+    InternalError,
     InvalidRequestError,
     ProviderNotFoundError,
     RequestError,
@@ -18,6 +21,7 @@ from pixvox.errors import (
     VoiceNotFoundError,
     VoiceProviderMismatchError,
 )
+from pixvox.provider import ReferenceSpeaker
 from pixvox.routing.candidates import Finding
 from pixvox.v1 import model_service_pb2, speech_service_pb2, voice_service_pb2
 from pixvox.voices.store import ID_PREFIX
@@ -26,7 +30,9 @@ if TYPE_CHECKING:
     from pixvox.registry import Entry
     from pixvox.routing import Plan, Router
     from pixvox.v1.voice_service_pb2 import Voice
-    from pixvox.voices.store import VoiceStore
+    from pixvox.voices.store import KeptVoice, VoiceStore
+
+log = structlog.get_logger("pixvox.voices")
 
 _FIELD = "config.voice"
 
@@ -38,16 +44,19 @@ async def resolved(
 
     Args:
         config: The caller's. If its voice is a made one, the answer is a copy whose provider and model are those of the
-            voice, and whose voice is the provider's own id of it.
+            voice, and whose voice is the provider's own id of it. If the provider does not keep the voice, the plan has the
+            reference that goes along.
         store: The catalogue.
         router: Finds the target and checks the config against its limits.
 
     Raises:
         VoiceNotFoundError: There is no such voice.
         VoiceDeletedError: It was deleted.
-        VoiceProviderMismatchError: It belongs to another provider than `config` names, or to one that is not there.
+        VoiceProviderMismatchError: It belongs to another provider than `config` names, or to one that is not there, or does
+            not speak with such voices any more.
         VoiceModelMismatchError: It was made for another model than `config` names, or the model needs a made voice.
         InvalidRequestError: The model needs a made voice, and `config` names none.
+        InternalError: The reference of the voice is lost.
         RequestError: As of `Router.stream_speech`.
     """
     if config.voice.startswith(ID_PREFIX):
@@ -65,23 +74,26 @@ async def resolved(
 async def _made(
     config: speech_service_pb2.SpeechConfig, store: VoiceStore, router: Router
 ) -> tuple[speech_service_pb2.SpeechConfig, Plan]:
-    voice = await store.get(config.voice)
-    if voice is None:
+    kept = await store.kept(config.voice)
+    if kept is None:
         raise VoiceNotFoundError(
             "There is no such voice; ListVoices lists them.",
             Violation(_FIELD, "allowed: the id of a voice of ListVoices"),
             metadata={"voice": config.voice},
             resource=("pixvox.v1.Voice", config.voice),
         )
+    voice = kept.voice
     if voice.state != voice_service_pb2.VOICE_STATE_ACTIVE:
         raise _deleted(voice)
     model = _model_of(voice, router)
+    _check_reference(kept, router)
     _check_same(config, voice, model, router)
     copy = speech_service_pb2.SpeechConfig()
     copy.CopyFrom(config)
     copy.provider, copy.model, copy.voice = voice.provider, voice.model, ""
     # Without the voice, which is not among the model's own.
     plan = router.stream_speech(copy, bound=True)
+    plan.reference = kept.reference
     copy.voice = voice.provider_voice_id
     return copy, plan
 
@@ -118,6 +130,21 @@ def _gone(voice: Voice, what: str) -> VoiceProviderMismatchError:
         Violation(_FIELD, f"belongs to {what}"),
         metadata=_metadata(voice),
     )
+
+
+def _check_reference(kept: KeptVoice, router: Router) -> None:
+    """Check that a voice whose provider does not keep it can be spoken with."""
+    if not kept.by_reference:
+        return
+    voice = kept.voice
+    if not isinstance(router.entry(voice.provider).provider, ReferenceSpeaker):
+        raise _gone(voice, f"provider {voice.provider}, which does not speak from recordings any more")
+    if kept.reference is None:
+        log.error("the recording of a voice is lost or damaged", **_metadata(voice))
+        raise InternalError(
+            "The recording that the voice is spoken from is lost or damaged; make the voice anew.",
+            metadata=_metadata(voice),
+        )
 
 
 def _check_same(

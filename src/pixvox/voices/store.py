@@ -2,12 +2,16 @@
 
 A voice is inserted before its provider is asked to make it, and is nobody's business until it is finished: no call gives
 it out. So what a process leaves behind when it dies can be looked for at the provider.
+
+A voice whose provider keeps none is spoken from a reference, a recording that is kept here: from the moment in which the voice
+is finished to the one in which it is purged, and nowhere but in the database.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime
+import hashlib
 import re
 import uuid
 from dataclasses import dataclass
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Update
 
     from pixvox.database import Database
+    from pixvox.provider import Reference
     from pixvox.v1.voice_service_pb2 import Voice
     from pixvox.voices.table import VoiceTable
 
@@ -44,6 +49,21 @@ class VoiceChoice:
     provider: str = ""
     model: str = ""
     deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVoice:
+    """A made voice, and what it is spoken from.
+
+    Attributes:
+        voice: In any state.
+        by_reference: Whether it is spoken from a reference, or was until it was purged, because its provider keeps no voices.
+        reference: That reference, of an active voice. None if it is lost or damaged.
+    """
+
+    voice: Voice
+    by_reference: bool
+    reference: Reference | None
 
 
 def new_voice_id() -> str:
@@ -72,17 +92,29 @@ class VoiceStore:
         async with self._database.transaction() as connection:
             await connection.execute(table.begin(voice))
 
-    async def finish(self, voice: Voice) -> bool:
+    async def finish(self, voice: Voice, reference: Reference | None = None) -> bool:
         """Make a voice that was begun an active one, as its provider has described it.
 
         May be repeated when it is not known whether the first time was kept.
+
+        Args:
+            voice: As it is kept.
+            reference: What the voice is spoken from, if its provider does not keep it.
 
         Returns:
             Whether the voice had been begun and is active now.
         """
         table = await self._table()
+        sha256 = "" if reference is None else await _sha256(reference)
         async with self._database.transaction() as connection:
-            return (await connection.execute(table.finish(voice))).rowcount == 1
+            finish = table.finish(voice, by_reference=reference is not None)
+            finished = (await connection.execute(finish)).rowcount == 1
+            if finished and reference is not None:
+                # That of the first time, if this is a repetition.
+                await connection.execute(table.delete_reference(voice.id))
+                now = datetime.datetime.now(datetime.UTC)
+                await connection.execute(table.insert_reference(voice.id, reference, sha256, now))
+        return finished
 
     async def forget(self, voice_id: str) -> bool:
         """Remove a voice that was begun and not made; return whether it was there."""
@@ -117,6 +149,20 @@ class VoiceStore:
             row = (await connection.execute(table.one(voice_id))).one_or_none()
         return None if row is None else table.voice_of(row)
 
+    async def kept(self, voice_id: str) -> KeptVoice | None:
+        """Return a made voice in any state with what it is spoken from, or None if there is no such voice."""
+        if not is_voice_id(voice_id):
+            return None
+        table = await self._table()
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(table.one_to_speak(voice_id))).one_or_none()
+        if row is None:
+            return None
+        reference = table.reference_of(row)
+        if reference is not None and await _sha256(reference) != row.reference_sha256:
+            reference = None
+        return KeptVoice(table.voice_of(row), row.by_reference, reference)
+
     async def page(self, choice: VoiceChoice, *, after: tuple[datetime.datetime, str] | None, most: int) -> list[Voice]:
         """Return made voices in the order of their making.
 
@@ -143,8 +189,14 @@ class VoiceStore:
         return await self._changed(voice_id, (await self._table()).undelete(voice_id))
 
     async def purge(self, voice_id: str) -> Voice | None:
-        """Note that the provider has deleted a voice; return the voice as it is now, None if there is none."""
-        return await self._changed(voice_id, (await self._table()).purge(voice_id, datetime.datetime.now(datetime.UTC)))
+        """Note that a voice is gone for good, and erase its reference; return it as it is now, None if there is none."""
+        if not is_voice_id(voice_id):
+            return None
+        table = await self._table()
+        async with self._database.erasure() as connection:
+            await connection.execute(table.purge(voice_id, datetime.datetime.now(datetime.UTC)))
+            await connection.execute(table.delete_reference(voice_id))
+        return await self.get(voice_id)
 
     async def _changed(self, voice_id: str, change: Update) -> Voice | None:
         if not is_voice_id(voice_id):
@@ -157,6 +209,11 @@ class VoiceStore:
         if self._loaded is None:
             self._loaded = await asyncio.to_thread(_table)
         return self._loaded
+
+
+async def _sha256(reference: Reference) -> str:
+    # A recording takes some milliseconds.
+    return await asyncio.to_thread(lambda: hashlib.sha256(reference.data).hexdigest())
 
 
 def _table() -> VoiceTable:

@@ -1,4 +1,4 @@
-"""The statements on the table of voices, and the reading of its rows."""
+"""The statements on the tables of voices and of their references, and the reading of their rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from google.protobuf import json_format
 
-from pixvox.database.schema import VOICES
+from pixvox.database.schema import VOICE_REFERENCES, VOICES
+from pixvox.provider import Reference
 from pixvox.v1 import voice_service_pb2
 from pixvox.v1.voice_service_pb2 import Voice
 
@@ -39,11 +40,11 @@ _TEXTS = (
     "description",
 )
 
-_V = VOICES.c
+_V, _R = VOICES.c, VOICE_REFERENCES.c
 
 
 class VoiceTable:
-    """Statements, each to be executed in a transaction of its own."""
+    """Statements, each to be executed in a transaction of its own where nothing else is said."""
 
     def begin(self, voice: Voice) -> sa.Insert:
         """Insert a voice that a provider is about to make."""
@@ -58,8 +59,8 @@ class VoiceTable:
         }
         return sa.insert(VOICES).values(row)
 
-    def finish(self, voice: Voice) -> sa.Update:
-        """Make it active."""
+    def finish(self, voice: Voice, *, by_reference: bool) -> sa.Update:
+        """Make it active; if it is spoken from a reference, that is inserted in the same transaction."""
         again = sa.and_(_V.state == _ACTIVE, _V.provider_voice_id == voice.provider_voice_id)
         return (
             sa.update(VOICES)
@@ -71,8 +72,25 @@ class VoiceTable:
                 provider_voice_id=voice.provider_voice_id,
                 provider_request_id=voice.provider_request_id,
                 receipt=json_format.MessageToDict(voice.receipt),
+                by_reference=by_reference,
             )
         )
+
+    def insert_reference(self, voice_id: str, reference: Reference, sha256: str, now: datetime.datetime) -> sa.Insert:
+        """Keep how a voice sounds."""
+        return sa.insert(VOICE_REFERENCES).values(
+            voice_id=voice_id,
+            data=reference.data,
+            mime_type=reference.mime_type,
+            transcript=reference.transcript,
+            language_code=reference.language_code,
+            sha256=sha256,
+            create_time=now,
+        )
+
+    def delete_reference(self, voice_id: str) -> sa.Delete:
+        """Remove how a voice sounds, if that is kept."""
+        return sa.delete(VOICE_REFERENCES).where(_R.voice_id == voice_id)
 
     def forget(self, voice_id: str) -> sa.Delete:
         """Remove what was not made."""
@@ -95,6 +113,16 @@ class VoiceTable:
     def one(self, voice_id: str) -> sa.Select[Any]:
         """Find a made voice."""
         return sa.select(VOICES).where(_V.id == voice_id, _V.state.in_(_STATES))
+
+    def one_to_speak(self, voice_id: str) -> sa.Select[Any]:
+        """Find a made voice, and its reference if it is active and has one; columns of the latter have a prefix."""
+        to_speak = sa.and_(_R.voice_id == _V.id, _V.state == _ACTIVE)
+        columns = (_R.data, _R.mime_type, _R.transcript, _R.language_code, _R.sha256)
+        return (
+            sa.select(VOICES, *(column.label(f"reference_{column.name}") for column in columns))
+            .join_from(VOICES, VOICE_REFERENCES, to_speak, isouter=True)
+            .where(_V.id == voice_id, _V.state.in_(_STATES))
+        )
 
     def page(self, choice: VoiceChoice, after: tuple[datetime.datetime, str] | None, most: int) -> sa.Select[Any]:
         """Find made voices in the order of their making."""
@@ -119,11 +147,22 @@ class VoiceTable:
         return sa.update(VOICES).where(_V.id == voice_id, _V.state == _DELETED).values(state=_ACTIVE, delete_time=None)
 
     def purge(self, voice_id: str, now: datetime.datetime) -> sa.Update:
-        """Note that it is gone; a voice that was undeleted while its provider deleted it is gone as well."""
+        """Note that it is gone; a voice that was undeleted while its provider deleted it is gone as well.
+
+        Its reference goes in the same transaction.
+        """
         return (
             sa.update(VOICES)
             .where(_V.id == voice_id, _V.state.in_((_ACTIVE, _DELETED)))
             .values(state=_PURGED, delete_time=sa.func.coalesce(_V.delete_time, now))
+        )
+
+    def reference_of(self, row: sa.Row[Any]) -> Reference | None:
+        """Return the reference of a row of `one_to_speak`, None if it has none."""
+        if row.reference_data is None:
+            return None
+        return Reference(
+            row.reference_data, row.reference_mime_type, row.reference_transcript, row.reference_language_code
         )
 
     def voice_of(self, row: sa.Row[Any]) -> Voice:

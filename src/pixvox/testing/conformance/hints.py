@@ -52,6 +52,8 @@ class Hints:
         failures: Ways to have verbs fail.
         slow: Ways to have verbs take at least ten seconds when nobody breaks them off.
         recording: A WAV of a person who speaks, to clone a voice from. Empty lets the kit take speech of the provider's own.
+        heard: Returns the recording that the last synthesis brought along, from an emulator that remembers it; for a
+            provider that speaks from references. None if nobody can tell.
         seconds: The longest that one call takes.
     """
 
@@ -60,6 +62,7 @@ class Hints:
     failures: tuple[Rehearsal, ...] = ()
     slow: tuple[Rehearsal, ...] = ()
     recording: bytes = b""
+    heard: Callable[[], bytes] | None = None
     seconds: float = 60.0
 
 

@@ -17,6 +17,7 @@ from pixvox.testing.conformance.findings import CheckFailedError, CheckSkippedEr
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from pixvox.provider import (
         Blob,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         ImageResult,
         MadeVoice,
         Recording,
+        ReferenceSpeaker,
         SpeechStream,
         SpeechStreamer,
         VoiceCloner,
@@ -174,7 +176,12 @@ class Trial:
             return await provider.edit_image(request, images, mask, model)
 
     async def speaking(
-        self, config: speech_service_pb2.SpeechConfig, text: Text, model: model_service_pb2.Model, *, made: bool = False
+        self,
+        config: speech_service_pb2.SpeechConfig,
+        text: Text,
+        model: model_service_pb2.Model,
+        *,
+        made: MadeVoice | None = None,
     ) -> Spoken:
         """Call the verb as the service does, to the end of the stream; raises whatever it does."""
         async with self.stream(config, text, model, made=made) as stream:
@@ -182,7 +189,12 @@ class Trial:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, config: speech_service_pb2.SpeechConfig, text: Text, model: model_service_pb2.Model, *, made: bool = False
+        self,
+        config: speech_service_pb2.SpeechConfig,
+        text: Text,
+        model: model_service_pb2.Model,
+        *,
+        made: MadeVoice | None = None,
     ) -> AsyncIterator[SpeechStream]:
         """Give a running synthesis; raises whatever the verb does.
 
@@ -190,13 +202,12 @@ class Trial:
             config: How to speak.
             text: What to speak.
             model: To speak with.
-            made: Whether the voice is a made one, which is not in the model's list.
+            made: The voice if it is a made one, which is not in the model's list.
         """
-        if not made:
+        if made is None:
             limits.check_speech(config, model)
-        provider = cast("SpeechStreamer", self.entry.provider)
         with self._call("SpeechService/StreamSpeech", config.request_id):
-            async with provider.stream_speech(config, text, model) as stream:
+            async with self._stream(config, text, model, made) as stream:
                 yield stream
 
     async def cloning(
@@ -274,6 +285,18 @@ class Trial:
                     await ending_of(entry.provider.aclose(), within=CLOSE_SECONDS)
         finally:
             await upstream.aclose()
+
+    def _stream(
+        self,
+        config: speech_service_pb2.SpeechConfig,
+        text: Text,
+        model: model_service_pb2.Model,
+        made: MadeVoice | None,
+    ) -> AbstractAsyncContextManager[SpeechStream]:
+        if made is None or made.reference is None:
+            return cast("SpeechStreamer", self.entry.provider).stream_speech(config, text, model)
+        provider = cast("ReferenceSpeaker", self.entry.provider)
+        return provider.stream_speech_as(made.reference, config, text, model)
 
     @contextlib.contextmanager
     def _call(self, method: str, request_id: str) -> Iterator[None]:

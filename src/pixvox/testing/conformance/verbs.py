@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from pixvox.provider import VoiceCloner, VoiceDeleter, VoiceDesigner, VoiceFinder, Warmable, Warmth
+from pixvox.provider import ReferenceSpeaker, VoiceCloner, VoiceDeleter, VoiceDesigner, VoiceFinder, Warmable, Warmth
 from pixvox.registry import VERBS, has_capability
 from pixvox.testing.conformance.ending import ending_of, told
 from pixvox.testing.conformance.findings import Check, CheckFailedError, CheckSkippedError, Finding
@@ -21,12 +21,19 @@ _ARGUMENTS = {
     "generate_image": 2,
     "edit_image": 4,
     "stream_speech": 3,
+    "stream_speech_as": 4,
     "clone_voice": 3,
     "design_voice": 2,
     "delete_voice": 1,
     "find_voices": 1,
     "aclose": 0,
     "warm_up": 0,
+}
+# What is called of a provider that makes voices alone.
+_OF_MADE_VOICES = {
+    "delete_voice": VoiceDeleter,
+    "find_voices": VoiceFinder,
+    "stream_speech_as": ReferenceSpeaker,
 }
 
 
@@ -39,7 +46,7 @@ async def check_verbs(trial: Trial) -> None:
         if not offered and isinstance(provider, protocol):
             trial.find(Finding(f"the provider has the method {verb}, and no model lists the verb", contract, verb))
     if not isinstance(provider, VoiceCloner | VoiceDesigner):
-        for method, kind in (("delete_voice", VoiceDeleter), ("find_voices", VoiceFinder)):
+        for method, kind in _OF_MADE_VOICES.items():
             if isinstance(provider, kind):
                 seen = f"the provider has {method} and makes no voices"
                 trial.find(Finding(seen, "What is never called is not there.", method))
@@ -82,7 +89,7 @@ def _check_shape(trial: Trial, method: str, found: Callable[..., Any], count: in
         seen = f"{method}{inspect.signature(found)} cannot be called with {count} arguments: {error}"
         trial.find(Finding(seen, "The service gives the arguments of the protocol, by position.", method))
     wrong = inspect.iscoroutinefunction(found) or inspect.isasyncgenfunction(found)
-    if method == "stream_speech" and wrong:
-        seen = "stream_speech is an async function, not one that returns an async context manager"
-        contract = "stream_speech is called without await; put @asynccontextmanager on an async generator."
+    if method in {"stream_speech", "stream_speech_as"} and wrong:
+        seen = f"{method} is an async function, not one that returns an async context manager"
+        contract = f"{method} is called without await; put @asynccontextmanager on an async generator."
         trial.find(Finding(seen, contract, method))

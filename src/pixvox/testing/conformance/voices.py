@@ -1,26 +1,29 @@
-"""Checks of made voices: designed and cloned, spoken with, found, and deleted again."""
+"""Checks of made voices: designed and cloned, spoken with, found, and deleted again, or kept by nobody but the service."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pixvox.provider import VoiceDeleter, VoiceFinder
+from pixvox.errors import PixvoxError
+from pixvox.media import audio
+from pixvox.media.recordings import M4A, MP3, WAV
+from pixvox.provider import MAX_REFERENCE_BYTES, ReferenceSpeaker, VoiceDeleter, VoiceFinder
 from pixvox.testing.conformance import requests, speaking, voicing
-from pixvox.testing.conformance.cases import CLONE, DESIGN, SPEECH, each
+from pixvox.testing.conformance.cases import CLONE, DESIGN, SPEECH, Case, each
 from pixvox.testing.conformance.ending import ending_of, told
-from pixvox.testing.conformance.findings import Check, CheckSkippedError
+from pixvox.testing.conformance.findings import Check, CheckFailedError, CheckSkippedError, Finding
 from pixvox.testing.conformance.receipts import check_receipt
 from pixvox.testing.conformance.speaking import Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pixvox.provider import MadeVoice
-    from pixvox.testing.conformance.cases import Case
+    from pixvox.provider import MadeVoice, Reference
     from pixvox.v1.voice_service_pb2 import Voice
 
 DELETE = "delete_voice"
 FIND = "find_voices"
+SPEECH_AS = "stream_speech_as"
 
 _DELETED = "A voice is deleted for good, and one that the provider no longer has is no error to delete."
 _FOUND = "find_voices returns what the making of a voice has made, by its kind, model, name and request id."
@@ -45,16 +48,43 @@ async def check_clone(case: Case) -> None:
     await _check_made(case, made, request.request_id)
 
 
+async def check_references(case: Case) -> None:
+    """Make a voice that the provider does not keep, and speak with it by another provider, which has never heard of it."""
+    if not isinstance(case.trial.entry.provider, ReferenceSpeaker):
+        raise CheckSkippedError("the provider speaks from no references")
+    made = await _made(case)
+    if made.reference is None:
+        await voicing.delete(case, made)
+        raise CheckSkippedError("the provider keeps its voices")
+    async with case.trial.another() as another:
+        await _check_spoken(Case(another, case.verb, case.model), made)
+
+
 CHECKS = (
     Check(
         "voice-design", "A designed voice has its preview, speaks, is found and deleted.", each(check_design, DESIGN), 6
     ),
     Check("voice-clone", "A cloned voice speaks, is found and deleted.", each(check_clone, CLONE), 7),
+    Check(
+        "voice-references",
+        "A voice that the provider does not keep speaks from its reference alone, wherever it was made.",
+        each(check_references, CLONE, DESIGN),
+        3,
+    ),
 )
 
 
+async def _made(case: Case) -> MadeVoice:
+    if case.verb == DESIGN:
+        design = voicing.designing(case.model)
+        return await case.served(lambda: case.trial.designing(design, case.model))
+    recording = await voicing.recording(case)
+    clone = voicing.cloning(case.model, recording)
+    return await case.served(lambda: case.trial.cloning(clone, recording, case.model))
+
+
 def _check_deletable(case: Case) -> None:
-    if not isinstance(case.trial.entry.provider, VoiceDeleter) and not case.trial.hints.free:
+    if not isinstance(case.trial.entry.provider, VoiceDeleter | ReferenceSpeaker) and not case.trial.hints.free:
         raise CheckSkippedError("the provider deletes no voices, so that those of the kit would stay for good")
 
 
@@ -70,6 +100,10 @@ def _check_preview(case: Case, made: MadeVoice) -> None:
 async def _check_made(case: Case, made: MadeVoice, request_id: str) -> None:
     case.require(bool(made.provider_voice_id), "the voice has no id", "A made voice has an id.")
     check_receipt(case, made.receipt)
+    if made.reference is not None:
+        _check_reference(case, made.reference)
+        await _check_spoken(case, made)
+        return
     record = voicing.record_of(case, request_id, made)
     try:
         await _check_spoken(case, made)
@@ -81,16 +115,45 @@ async def _check_made(case: Case, made: MadeVoice, request_id: str) -> None:
         await _check_deleted(case, record)
 
 
+def _check_reference(case: Case, reference: Reference) -> None:
+    """Look at what the catalogue would keep.
+
+    Raises:
+        CheckFailedError: The voice cannot be spoken from it.
+    """
+    if not isinstance(case.trial.entry.provider, ReferenceSpeaker):
+        raise _failed(case, "gave a reference, and has no stream_speech_as", "Who gives references speaks from them.")
+    size = len(reference.data)
+    seen = f"the reference is {reference.mime_type} of {size} bytes"
+    contract = f"A reference is a file of 1..{MAX_REFERENCE_BYTES} bytes that can be decoded, of a type of Recording's."
+    if not 0 < size <= MAX_REFERENCE_BYTES or reference.mime_type not in {WAV, MP3, M4A}:
+        raise _failed(case, seen, contract)
+    try:
+        audio.decoded(reference.data)
+    except PixvoxError as error:
+        raise _failed(case, f"{seen}: {error.message}", contract) from error
+
+
+def _failed(case: Case, seen: str, contract: str) -> CheckFailedError:
+    return CheckFailedError(Finding(seen, contract, case.verb, case.model.id))
+
+
 async def _check_spoken(case: Case, made: MadeVoice) -> None:
-    """Speak with a made voice, as the service does: by the provider's own id of it."""
+    """Speak with a made voice, as the service does: by the provider's own id of it, and from its reference."""
     if not case.model.HasField("stream_speech"):
         return
+    method = SPEECH if made.reference is None else SPEECH_AS
     config, text = requests.speech(case.model, voice=made.provider_voice_id), Text([case.sentence])
-    spoken = await case.served(lambda: case.trial.speaking(config, text, case.model, made=True), method=SPEECH)
+    spoken = await case.served(lambda: case.trial.speaking(config, text, case.model, made=made), method=method)
     seen = f"asked for the made voice {made.provider_voice_id!r}; the stream says {spoken.voice!r}"
     same = spoken.voice == made.provider_voice_id
-    case.require(same, seen, "The stream says which voice speaks.", method=SPEECH)
-    case.require(bool(spoken.pcm), "the made voice gave no audio", "A made voice speaks.", method=SPEECH)
+    case.require(same, seen, "The stream says which voice speaks.", method=method)
+    case.require(bool(spoken.pcm), "the made voice gave no audio", "A made voice speaks.", method=method)
+    heard = case.trial.hints.heard
+    if made.reference is not None and heard is not None:
+        came = heard()
+        seen = f"gave a reference of {len(made.reference.data)} bytes along; another one of {len(came)} bytes arrived"
+        case.require(came == made.reference.data, seen, "The voice is spoken from its own reference.", method=method)
 
 
 async def _found(case: Case, finder: VoiceFinder, request_id: str) -> list[str]:
