@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks import calls, startup, telemetry
+from benchmarks import calls, startup, telemetry, worker
 
 if __name__ == "__main__":
     startup.main()
     calls.main()
     telemetry.main()
+    worker.main()
