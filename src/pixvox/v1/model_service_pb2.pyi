@@ -1081,6 +1081,7 @@ class StreamSpeechCapability(_message.Message):
     TAKES_INSTRUCTIONS_FIELD_NUMBER: _builtins.int
     SPEAKS_WHILE_TEXT_ARRIVES_FIELD_NUMBER: _builtins.int
     NEEDS_MADE_VOICE_FIELD_NUMBER: _builtins.int
+    STREAMS_AUDIO_FIELD_NUMBER: _builtins.int
     max_text_characters: _builtins.int
     """max_text_characters is the longest text of one call in Unicode code points."""
     takes_instructions: _builtins.bool
@@ -1089,6 +1090,10 @@ class StreamSpeechCapability(_message.Message):
     """speaks_while_text_arrives is true if audio comes before the caller has half-closed."""
     needs_made_voice: _builtins.bool
     """needs_made_voice is true if the model speaks only with voices that were cloned or designed for it."""
+    streams_audio: _builtins.bool
+    """streams_audio is true if audio comes while the rest of its text is still being spoken. False means that the provider gives
+    a text's whole audio at once, which the service hands on in pieces.
+    """
     @_builtins.property
     def voices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVoice]:
         """voices that the model has; the first is the default. Empty means that every call has to bring one."""
@@ -1131,10 +1136,11 @@ class StreamSpeechCapability(_message.Message):
         takes_instructions: _builtins.bool = ...,
         speaks_while_text_arrives: _builtins.bool = ...,
         needs_made_voice: _builtins.bool = ...,
+        streams_audio: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pitch", b"pitch", "speaking_rate", b"speaking_rate", "volume", b"volume"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "language_codes", b"language_codes", "max_text_characters", b"max_text_characters", "needs_made_voice", b"needs_made_voice", "pitch", b"pitch", "sample_rates_hertz", b"sample_rates_hertz", "speaking_rate", b"speaking_rate", "speaks_while_text_arrives", b"speaks_while_text_arrives", "takes_instructions", b"takes_instructions", "voices", b"voices", "volume", b"volume"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encodings", b"encodings", "language_codes", b"language_codes", "max_text_characters", b"max_text_characters", "needs_made_voice", b"needs_made_voice", "pitch", b"pitch", "sample_rates_hertz", b"sample_rates_hertz", "speaking_rate", b"speaking_rate", "speaks_while_text_arrives", b"speaks_while_text_arrives", "streams_audio", b"streams_audio", "takes_instructions", b"takes_instructions", "voices", b"voices", "volume", b"volume"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

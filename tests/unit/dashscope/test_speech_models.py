@@ -39,6 +39,12 @@ def test_the_configured_http_lane_is_taken_by_the_models_without_a_socket():
     assert {lane_of(name, "download") for name in HTTP} == {Lane.DOWNLOAD}
 
 
+def test_a_file_comes_at_once_and_everything_else_while_it_is_spoken():
+    assert all(model.stream_speech.streams_audio for model in MODELS.values())
+    at_once = [model.id for model in speech_models(http_lane="download") if not model.stream_speech.streams_audio]
+    assert at_once == HTTP
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_only_models_for_made_voices_need_one_and_none_of_them_lists_voices(name):
     capability = MODELS[name].stream_speech

@@ -84,7 +84,7 @@ class DashScopeSpeech:
 
     def models(self) -> list[model_service_pb2.Model]:
         """Return the capability table; the first model is the default."""
-        return speech_models(self._max_text_characters)
+        return speech_models(self._max_text_characters, self._lane)
 
     @contextlib.asynccontextmanager
     async def stream_speech(

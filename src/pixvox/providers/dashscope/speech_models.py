@@ -43,17 +43,18 @@ class Lane(enum.Enum):
     """By a POST that names a file."""
 
 
-def speech_models(max_text_characters: int = 0) -> list[model_service_pb2.Model]:
+def speech_models(max_text_characters: int = 0, http_lane: HttpLane = "sse") -> list[model_service_pb2.Model]:
     """Return the capability table; the first model is the default.
 
     Args:
         max_text_characters: Of one call, where that is less than what a model takes; 0 leaves it to the model.
+        http_lane: As of `lane_of`.
     """
     return [
         model_service_pb2.Model(
             id=identifier,
             description=description,
-            stream_speech=_capability(identifier, max_text_characters),
+            stream_speech=_capability(identifier, max_text_characters, lane_of(identifier, http_lane)),
             requests_per_minute=10.0 if identifier.endswith(_SLOW_SNAPSHOT) else 180.0,
         )
         for description, identifiers in _MODELS
@@ -116,8 +117,8 @@ SYSTEM_VOICES = (
 )
 
 
-def _capability(model: str, max_text_characters: int) -> model_service_pb2.StreamSpeechCapability:
-    realtime = _REALTIME in model
+def _capability(model: str, max_text_characters: int, lane: Lane) -> model_service_pb2.StreamSpeechCapability:
+    realtime = lane is Lane.REALTIME
     longest = MAX_REALTIME_CHARACTERS if realtime else MAX_HTTP_CHARACTERS
     capability = model_service_pb2.StreamSpeechCapability(
         voices=[model_service_pb2.ModelVoice(id=voice) for voice in _voices(model)],
@@ -127,6 +128,7 @@ def _capability(model: str, max_text_characters: int) -> model_service_pb2.Strea
         max_text_characters=min(longest, max_text_characters or longest),
         takes_instructions=_INSTRUCT in model,
         speaks_while_text_arrives=realtime,
+        streams_audio=lane is not Lane.DOWNLOAD,
         needs_made_voice=any(kind in model for kind in _MADE),
     )
     if realtime:

@@ -61,6 +61,7 @@ def speech_models() -> list[model_service_pb2.Model]:
                 volume=model_service_pb2.Range(min=0.0, max=100.0),
                 takes_instructions=False,
                 speaks_while_text_arrives=True,
+                streams_audio=True,
             ),
         )
     ]
