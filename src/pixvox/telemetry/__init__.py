@@ -74,6 +74,8 @@ from pixvox.telemetry.names import (
     PIXVOX_SOCKET_CLOSE_CODE,
     PIXVOX_SOCKET_MESSAGES_RECEIVED,
     PIXVOX_SOCKET_MESSAGES_SENT,
+    PIXVOX_STEP,
+    PIXVOX_STEPS,
     PIXVOX_UPSTREAM_OPERATION,
     PIXVOX_VOICE_BY_REFERENCE,
     PIXVOX_VOICES,
@@ -87,6 +89,7 @@ from pixvox.telemetry.names import (
     SERVER_ADDRESS,
     SERVER_FAULTS,
     SERVER_PORT,
+    STEP,
     URL_FULL,
 )
 from pixvox.telemetry.operations import (
@@ -161,6 +164,8 @@ __all__ = [
     "PIXVOX_SOCKET_CLOSE_CODE",
     "PIXVOX_SOCKET_MESSAGES_RECEIVED",
     "PIXVOX_SOCKET_MESSAGES_SENT",
+    "PIXVOX_STEP",
+    "PIXVOX_STEPS",
     "PIXVOX_UPSTREAM_OPERATION",
     "PIXVOX_VOICES",
     "PIXVOX_VOICE_BY_REFERENCE",
@@ -174,6 +179,7 @@ __all__ = [
     "SERVER_ADDRESS",
     "SERVER_FAULTS",
     "SERVER_PORT",
+    "STEP",
     "URL_FULL",
     "Call",
     "Instruments",

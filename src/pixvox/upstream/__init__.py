@@ -13,6 +13,7 @@ from pixvox.upstream.addresses import AddressRules
 from pixvox.upstream.attempts import Watch, fetched
 from pixvox.upstream.events import Event, EventStream
 from pixvox.upstream.origin import Origin
+from pixvox.upstream.pieces import ByteStream
 from pixvox.upstream.polling import polled
 from pixvox.upstream.replay import ClosedError, Ids, RefusedError, Reply, Safety
 from pixvox.upstream.results import ExpiredError, Results
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pixvox.upstream.replay import Identify, Refusal
 
 __all__ = [
+    "ByteStream",
     "ClosedError",
     "Event",
     "EventStream",

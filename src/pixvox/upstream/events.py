@@ -145,6 +145,10 @@ class EventStream:
         """Put on the span of the request what the vendor calls it, as soon as an event tells."""
         self._exchange.identified(ids)
 
+    def noted(self, name: str, attributes: Mapping[str, str | int | float]) -> None:
+        """Put on the span of the request something that happened just now."""
+        self._exchange.noted(name, attributes)
+
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 

@@ -106,11 +106,13 @@ class Exchange:
     Attributes:
         status: Of the reply.
         headers: Of the reply, by their names in any case.
+        media_type: Of its body in lower case, without its parameters; maybe empty.
     """
 
     def __init__(self, response: aiohttp.ClientResponse, outgoing: Outgoing, attempt: Attempt) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self._response = response
         self._outgoing = outgoing
         self._attempt = attempt
@@ -152,6 +154,10 @@ class Exchange:
     def identified(self, ids: Ids) -> None:
         """Put on the span of the attempt what the vendor calls it."""
         self._attempt.identified(ids)
+
+    def noted(self, name: str, attributes: Mapping[str, str | int | float]) -> None:
+        """Put on the span of the attempt something that happened just now."""
+        self._attempt.span.add_event(name, dict(attributes))
 
     def close(self) -> None:
         """End the exchange: a connection whose body was read to its end can serve again, any other is cut at once."""

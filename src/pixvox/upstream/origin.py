@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pixvox import __version__, telemetry
 from pixvox.upstream.attempts import Outgoing, attempted
 from pixvox.upstream.events import EventStream
+from pixvox.upstream.pieces import ByteStream
 from pixvox.upstream.replay import RefusedError, Replay, Reply, Safety, nameless, never, repeated
 
 if TYPE_CHECKING:
@@ -17,15 +18,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from pixvox.upstream.attempts import Attempt, Watch
-    from pixvox.upstream.exchange import Connections
+    from pixvox.upstream.exchange import Connections, Exchange
     from pixvox.upstream.replay import Identify, Refusal
     from pixvox.upstream.sockets import Socket
 
 T = TypeVar("T")
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_EVENT_BYTES = 8 * 1024 * 1024
+# The largest picture of our own worker, 4 megapixels of noise, is 17 million characters of Base64.
+MAX_EVENT_BYTES = 32 * 1024 * 1024
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+_EVENTS = "text/event-stream"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
@@ -139,22 +143,72 @@ class Origin:
 
     @contextlib.asynccontextmanager
     async def events(
-        self, path: str, *, body: bytes, headers: Mapping[str, str] | None = None, operation: str
+        self,
+        path: str,
+        *,
+        body: bytes | None,
+        headers: Mapping[str, str] | None = None,
+        operation: str,
+        follows: Reply | None = None,
     ) -> AsyncIterator[EventStream]:
         """Post a request and give the server-sent events of its reply for the block, each when its last byte is there.
 
-        It is billable, and repeated only before the reply begins. Leaving the block cuts the connection at once, whatever is
-        still to come. Arguments and further errors are those of `call`.
+        It is billable, and repeated only before the reply begins; with `follows` it is a GET for what was begun earlier, which
+        may be repeated. Leaving the block cuts the connection at once, whatever is still to come. Arguments and further errors
+        are those of `call`.
 
         Raises:
             RefusedError: The reply is no event stream; it holds the reply.
             ProviderDisconnectedError: While iterating: the stream broke off.
-            ProviderInternalError: While iterating: an event has more than 8 MiB.
+            ProviderInternalError: While iterating: an event has more than 32 MiB.
         """
-        outgoing = self._outgoing(
-            _HTTP_SCHEMES, "POST", path, body, {"accept": "text/event-stream"} | _lowered(headers), operation
-        )
-        async with self._held(outgoing, Safety.BILLABLE, self._event_stream) as stream:
+        method, safety = ("POST", Safety.BILLABLE) if follows is None else ("GET", Safety.FOLLOW_UP)
+        accepting = {"accept": _EVENTS} | _lowered(headers)
+        outgoing = self._outgoing(_HTTP_SCHEMES, method, path, body, accepting, operation, follows)
+        async with self._held(outgoing, safety, self._event_stream) as stream:
+            yield stream
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        path: str,
+        *,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        operation: str,
+        is_bare: Callable[[str], bool],
+    ) -> AsyncIterator[EventStream | ByteStream]:
+        """Post a request and give its reply for the block while it comes in: as events if it is such, else as bare bytes.
+
+        What it is, its content type decides and not what was asked for. Everything else is as of `events`.
+
+        Args:
+            path: As of `call`, like those that are not here.
+            body: See there.
+            headers: See there.
+            operation: See there.
+            is_bare: Says of the media type of a reply with status 200, in lower case and without parameters, maybe empty,
+                whether its bytes are to be given as they come.
+
+        Raises:
+            RefusedError: The reply is neither; it holds the reply.
+            ProviderDisconnectedError: While iterating: the stream broke off.
+            ProviderInternalError: While iterating: an event has more than 32 MiB.
+        """
+        outgoing = self._outgoing(_HTTP_SCHEMES, "POST", path, body, headers, operation)
+
+        @contextlib.asynccontextmanager
+        async def opened(outgoing: Outgoing, attempt: Attempt) -> AsyncIterator[EventStream | ByteStream | Reply]:
+            async with self._exchange(outgoing, attempt) as exchange:
+                if exchange.status != 200 or not is_bare(exchange.media_type):
+                    async with self._events_of(exchange, attempt) as stream:
+                        yield stream
+                    return
+                attempt.replay = Replay.COMMITTED
+                yield ByteStream(exchange)
+
+        held: AbstractAsyncContextManager[EventStream | ByteStream] = self._held(outgoing, Safety.BILLABLE, opened)
+        async with held as stream:
             yield stream
 
     @contextlib.asynccontextmanager
@@ -187,21 +241,30 @@ class Origin:
 
     @contextlib.asynccontextmanager
     async def _event_stream(self, outgoing: Outgoing, attempt: Attempt) -> AsyncIterator[EventStream | Reply]:
+        async with self._exchange(outgoing, attempt) as exchange, self._events_of(exchange, attempt) as stream:
+            yield stream
+
+    @contextlib.asynccontextmanager
+    async def _exchange(self, outgoing: Outgoing, attempt: Attempt) -> AsyncIterator[Exchange]:
         connections = await self._opened()
         exchange = await connections.send(outgoing, attempt)
         try:
-            kind = exchange.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if exchange.status != 200 or kind != "text/event-stream":
-                yield await exchange.reply(MAX_BYTES)
-                return
-            attempt.replay = Replay.COMMITTED
-            stream = EventStream(exchange, MAX_EVENT_BYTES)
-            try:
-                yield stream
-            finally:
-                attempt.span.set_attribute(telemetry.PIXVOX_EVENTS_RECEIVED, stream.received)
+            yield exchange
         finally:
             exchange.close()
+
+    @contextlib.asynccontextmanager
+    async def _events_of(self, exchange: Exchange, attempt: Attempt) -> AsyncIterator[EventStream | Reply]:
+        """Give the events of a reply, or the whole reply if it has none."""
+        if exchange.status != 200 or exchange.media_type != _EVENTS:
+            yield await exchange.reply(MAX_BYTES)
+            return
+        attempt.replay = Replay.COMMITTED
+        stream = EventStream(exchange, MAX_EVENT_BYTES)
+        try:
+            yield stream
+        finally:
+            attempt.span.set_attribute(telemetry.PIXVOX_EVENTS_RECEIVED, stream.received)
 
     @contextlib.asynccontextmanager
     async def _held(
