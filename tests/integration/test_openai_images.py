@@ -15,11 +15,12 @@ from PIL import Image
 import serving
 from calling import photo
 from emulated import failure_of, provider_table
+from pixvox.media.images import mime_type_of
 from pixvox.testing.dashscope import DashScopeEmulator, Fault, Painting, edited, painted
 from pixvox.testing.dashscope import Refused as VendorRefused
 from pixvox.testing.openai import Cut, NoResult, OpenAIEmulator, PlacedAt, Raw, Refused, Stalled
 from pixvox.v1 import error_reason_pb2 as reasons
-from pixvox.v1 import media_pb2
+from pixvox.v1 import media_pb2, model_service_pb2
 from pixvox.v1.image_service_pb2 import EditImageRequest, GenerateImageRequest
 
 KEY = "sk-test"
@@ -28,8 +29,10 @@ MAKES = {
     "vllm_omni": ("qwen-image", "Qwen/Qwen-Image", (512, 256)),
     "sglang": ("qwen-image", "Qwen/Qwen-Image", (512, 256)),
     "localai": ("stablediffusion", "stablediffusion", (512, 256)),
+    "xinference": ("qwen-image", "Qwen-Image", (512, 256)),
 }
 EDITOR = [{"id": "qwen-image-edit", "takes_mask": True}]
+EDITORS = {"vllm_omni": "Qwen/Qwen-Image-Edit", "sglang": "Qwen/Qwen-Image-Edit", "xinference": "Qwen-Image-Edit"}
 PROMPT = "a red bicycle by the sea"
 
 
@@ -50,7 +53,7 @@ def editors(dialect):
     """The settings of a dialect's model that edits, and the names that its engine serves."""
     if dialect == "openai":
         return {}, ()
-    return {"models": EDITOR}, ("Qwen/Qwen-Image-Edit",)
+    return {"models": EDITOR}, (EDITORS[dialect],)
 
 
 def source(data):
@@ -69,6 +72,9 @@ async def test_each_dialect_is_asked_in_its_own_words(dialect):
     expected = {"model": served, "prompt": PROMPT, "n": 1, "size": f"{width}x{height}"}
     if dialect != "openai":
         expected |= {"response_format": "b64_json", "seed": 7}
+    if dialect == "xinference":
+        expected |= {"size": "512*256", "kwargs": '{"seed":7,"negative_prompt":"people"}'}
+        del expected["seed"]
     if dialect in {"vllm_omni", "sglang"}:
         expected["negative_prompt"] = "people"
     if dialect == "localai":
@@ -85,7 +91,7 @@ async def test_each_dialect_is_asked_in_its_own_words(dialect):
     assert not answer.warnings
 
 
-@pytest.mark.parametrize("dialect", ["openai", "vllm_omni", "sglang"])
+@pytest.mark.parametrize("dialect", ["openai", *EDITORS])
 async def test_each_dialect_gets_the_form_of_an_edit_as_it_reads_it(dialect):
     fields, served = editors(dialect)
     first, mask = photo(), photo(64, 48)
@@ -135,7 +141,56 @@ async def test_options_of_the_caller_and_of_the_table_reach_the_engine():
     assert failed.reason == "INVALID_REQUEST"
 
 
-@pytest.mark.parametrize("dialect", ["sglang", "localai"])
+async def test_what_a_form_has_no_place_for_is_left_out_and_said():
+    options = struct_pb2.Struct()
+    options.update({"openai": {"num_inference_steps": 8}})
+    fields, served = editors("xinference")
+    request = EditImageRequest(prompt="at night", images=[source(photo())], provider_options=options)
+    async with (
+        OpenAIEmulator("xinference", models=served) as emulator,
+        service(emulator, dialect="xinference", **fields) as stubs,
+    ):
+        answer = await stubs.images.EditImage(request)
+        request.seed = 7
+        refused = await failure_of(stubs.images.EditImage(request))
+    assert [(one.reason, one.field) for one in answer.warnings] == [
+        (media_pb2.WARNING_REASON_FIELD_IGNORED, "provider_options")
+    ]
+    assert refused.reason == "UNSUPPORTED"
+    assert emulator.count() == 1
+
+
+@pytest.mark.parametrize("dialect", MAKES)
+async def test_everything_that_a_dialects_table_allows_is_taken_by_its_engine(dialect):
+    model, _, (width, height) = MAKES[dialect]
+    async with OpenAIEmulator(dialect) as emulator, service(emulator, dialect=dialect) as stubs:
+        listed = (await stubs.models.ListModels(model_service_pb2.ListModelsRequest())).models
+        output = next(one for one in listed if one.id == model).generate_image.output
+        for image_format in output.formats:
+            request = GenerateImageRequest(
+                prompt="a" * output.max_prompt_characters,
+                model=model,
+                n=output.max_n,
+                size=media_pb2.Size(width=width, height=height),
+                negative_prompt="b" * output.max_negative_prompt_characters,
+                format=image_format,
+            )
+            if output.takes_seed:
+                request.seed = 7
+            answer = await stubs.images.GenerateImage(request)
+            assert len(answer.images) == output.max_n
+            assert {image.mime_type for image in answer.images} == {mime_type_of(image_format)}
+    assert {one.status for one in emulator.requests} == {200}
+
+
+async def test_a_picture_that_comes_as_the_bare_file_is_taken():
+    async with OpenAIEmulator("vllm_omni") as emulator, service(emulator, dialect="vllm_omni") as stubs:
+        emulator.faults.add("generate", Raw(200, photo(), "image/png"))
+        answer = await stubs.images.GenerateImage(GenerateImageRequest(prompt=PROMPT))
+    assert answer.images[0].data == photo()
+
+
+@pytest.mark.parametrize("dialect", ["sglang", "localai", "xinference"])
 async def test_pictures_that_are_named_by_their_address_are_fetched_without_the_key(dialect):
     async with OpenAIEmulator(dialect) as emulator:
         emulator.faults.add("generate", PlacedAt("" if dialect == "sglang" else emulator.base_url.removesuffix("/v1")))
@@ -212,7 +267,7 @@ async def test_a_rate_limit_that_passes_is_waited_for():
     assert emulator.count() == 2
 
 
-@pytest.mark.parametrize("dialect", ["vllm_omni", "sglang", "localai"])
+@pytest.mark.parametrize("dialect", ["vllm_omni", "sglang", "localai", "xinference"])
 async def test_each_dialects_way_to_complain_is_understood(dialect):
     async with OpenAIEmulator(dialect) as emulator:
         model, served, _ = MAKES[dialect]
@@ -258,7 +313,7 @@ async def test_an_engines_silence_ends_at_the_configured_time():
     assert emulator.count() == 1
 
 
-async def test_calls_go_to_the_engine_with_the_least_to_do():
+async def test_calls_go_to_the_engine_with_the_least_of_our_own_to_do():
     async with OpenAIEmulator() as first, OpenAIEmulator() as second, service(first, second) as stubs:
         for emulator in (first, second):
             emulator.faults.add("generate", Stalled(0.3), times=None)

@@ -9,8 +9,8 @@ import pytest
 
 from pixvox.configuration import without_defaults
 from pixvox.providers.openai import Config, create
-from pixvox.providers.openai.catalogue import ModelTable
 from pixvox.providers.openai.dialects import DIALECTS
+from pixvox.providers.openai.model_table import ModelTable
 from pixvox.upstream import Upstream
 
 HOST = "http://engine:8000/v1"
@@ -41,7 +41,17 @@ def config(**fields):
         ({"models": [{"id": "x", "verbs": ["generate_image"], "max_n": 0}]}, "limit below 1"),
         ({"models": [{"id": "x", "verbs": ["stream_speech"], "sample_rate": 1}]}, "sample rate"),
         ({"models": [{"id": "tts-1"}, {"id": "tts-1"}]}, "twice"),
-        ({"dialect": "kokoro", "models": [{"id": "kokoro", "streams": True}]}, "streams"),
+        ({"dialect": "kokoro", "models": [{"id": "kokoro", "sound": "events"}]}, "allowed for kokoro: samples, whole"),
+        ({"models": [{"id": "x", "verbs": ["stream_speech"], "checkpoint": "base"}]}, "checkpoint"),
+        ({"dialect": "vllm_omni", "models": [{"id": "qwen3-tts", "design_url": HOST}]}, "has to be base"),
+        (
+            {"dialect": "vllm_omni", "models": [{"id": "qwen3-tts-base", "design_url": "ftp://a"}]},
+            "design_url: an address",
+        ),
+        ({"dialect": "vllm_omni", "models": [{"id": "qwen3-tts-base", "design_name": "x"}]}, "one checkpoint"),
+        ({"dialect": "vllm_omni", "models": [{"id": "qwen3-tts-base", "voices": ["a"]}]}, "made for it"),
+        ({"dialect": "xinference", "models": [{"id": "qwen-image-edit", "options": {"steps": 1}}]}, "for no edits"),
+        ({"health_seconds": -1}, "health_seconds"),
         (
             {"dialect": "vllm_omni", "models": [{"id": "x", "verbs": ["stream_speech"], "languages": ["xx"]}]},
             "no name for",
@@ -86,7 +96,7 @@ def test_an_operators_table_completes_the_built_in_one_and_wins_over_it():
 
 def test_a_speed_is_offered_only_where_the_engine_takes_it():
     streaming = {"id": "a", "verbs": ["stream_speech"]}
-    whole = {"id": "b", "verbs": ["stream_speech"], "streams": False}
+    whole = {"id": "b", "verbs": ["stream_speech"], "sound": "whole"}
     models = create(config(dialect="vllm_omni", models=[streaming, whole]), Upstream()).models()
     assert [model.stream_speech.HasField("speaking_rate") for model in models] == [False, True]
 

@@ -6,7 +6,6 @@ import email
 import email.policy
 import io
 import json
-import struct
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -19,14 +18,10 @@ from pixvox.providers.openai.dialects import DIALECTS
 from pixvox.providers.openai.engine import Engine
 from pixvox.providers.openai.image_wire import encoded_form
 from pixvox.providers.openai.masks import mask_for_engine
-from pixvox.providers.openai.pool import Pool
 from pixvox.providers.openai.refusals import complaint_of, error_of, retry_seconds
-from pixvox.providers.openai.waveform import CutShortError, OtherAudioError, samples_of
-from pixvox.testing.dashscope.sound import wav_of
 from pixvox.testing.openai import OpenAIEmulator
 from pixvox.upstream import Reply, Safety, Upstream
-
-SOUND = bytes(range(200))
+from pixvox.upstream.pool import Pool
 
 
 def test_a_form_is_what_a_parser_of_mime_reads():
@@ -63,30 +58,6 @@ def test_a_mask_says_the_same_in_every_engines_way():
     glass.putpixel((1, 0), (0, 0, 0, 0))
     assert list(masked(glass, clear=False).get_flattened_data()) == [0, 255]
     assert list(masked(glass, clear=True).getchannel("A").get_flattened_data()) == [255, 0]
-
-
-def with_length(length):
-    file = bytearray(wav_of(SOUND))
-    struct.pack_into("<I", file, 40, length)
-    return bytes(file)
-
-
-@pytest.mark.parametrize(
-    "data", [SOUND, wav_of(SOUND), *map(with_length, (0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFFFDB)), wav_of(SOUND) + b"LIST"]
-)
-def test_the_samples_of_an_answer_are_found_whatever_it_is_wrapped_in(data):
-    assert samples_of(data, 24_000) == SOUND
-
-
-@pytest.mark.parametrize("data", [wav_of(SOUND)[:-2], wav_of(SOUND)[:20], SOUND[:-1], b"RIFF"])
-def test_an_answer_that_is_cut_short_is_seen(data):
-    with pytest.raises(CutShortError):
-        samples_of(data, 24_000)
-
-
-def test_a_rate_that_was_not_agreed_is_refused():
-    with pytest.raises(OtherAudioError, match="22050 Hz"):
-        samples_of(wav_of(SOUND, 22_050), 24_000)
 
 
 SHAPES = [

@@ -1,4 +1,4 @@
-"""Engines behind OpenAI's HTTP API: OpenAI itself, vLLM-Omni, SGLang-diffusion, LocalAI, speaches and Kokoro-FastAPI.
+"""Engines behind OpenAI's HTTP API: OpenAI, vLLM-Omni, SGLang-diffusion, LocalAI, Xinference, speaches, Kokoro-FastAPI.
 
 Written from OpenAI's specification (https://github.com/openai/openai-openapi) and the sources of the servers, never against
 OpenAI itself. Quirks, of which `dialects` has the rest:
@@ -7,6 +7,7 @@ OpenAI itself. Quirks, of which `dialects` has the rest:
 - Unknown members are ignored by some, which loses what was asked for silently, and refused by others.
 - An answer to ``stream`` is events from one version of vLLM-Omni on and bare samples before; its type decides.
 - Speech takes a whole text. The end of bare samples says nothing of whether they are all; events say so.
+- No engine is asked to keep a voice: a voice that is made for one is a recording, which goes with each text that it speaks.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from pixvox.providers.openai.config import Config
 from pixvox.providers.openai.engine import Engine
 from pixvox.providers.openai.images import OpenAIImages
 from pixvox.providers.openai.speech import OpenAISpeech
+from pixvox.providers.openai.voices import OpenAIVoices
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from pixvox.provider import Blob, ImageResult, SpeechInput, SpeechStream
+    from pixvox.provider import Blob, ImageResult, MadeVoice, Recording, Reference, SpeechInput, SpeechStream
     from pixvox.upstream import Upstream
-    from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2
+    from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2, voice_service_pb2
 
 __all__ = ["Config", "OpenAI", "create"]
 
@@ -76,6 +78,45 @@ class OpenAI:
         """Nothing is open but connections of the service."""
 
 
+class CloningOpenAI(OpenAI):
+    """The same with models that speak by recordings."""
+
+    def __init__(self, config: Config, upstream: Upstream) -> None:
+        """Open nothing yet."""
+        super().__init__(config, upstream)
+        self._voices = OpenAIVoices(self._engine)
+
+    def stream_speech_as(
+        self,
+        reference: Reference,
+        config: speech_service_pb2.SpeechConfig,
+        text: AsyncIterator[SpeechInput],
+        model: model_service_pb2.Model,
+    ) -> AbstractAsyncContextManager[SpeechStream]:
+        """Speak with the voice of a recording; see `pixvox.provider.ReferenceSpeaker`."""
+        return self._speech.stream_speech(config, text, model, reference)
+
+    async def clone_voice(
+        self, request: voice_service_pb2.CloneVoiceRequest, recording: Recording, model: model_service_pb2.Model
+    ) -> MadeVoice:
+        """Take a recording for a voice; see `pixvox.provider.VoiceCloner`."""
+        return await self._voices.clone_voice(request, recording, model)
+
+
+class DesigningOpenAI(CloningOpenAI):
+    """The same with an engine that designs voices for them."""
+
+    async def design_voice(
+        self, request: voice_service_pb2.DesignVoiceRequest, model: model_service_pb2.Model
+    ) -> MadeVoice:
+        """Design a voice; see `pixvox.provider.VoiceDesigner`."""
+        return await self._voices.design_voice(request, model)
+
+
 def create(config: Config, upstream: Upstream) -> OpenAI:
     """Return the provider, without asking the engines anything."""
+    if any(table.designs for table in config.models):
+        return DesigningOpenAI(config, upstream)
+    if any(table.checkpoint == "base" for table in config.models):
+        return CloningOpenAI(config, upstream)
     return OpenAI(config, upstream)

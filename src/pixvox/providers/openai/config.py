@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pixvox.providers.openai.catalogue import ModelTable, completed
+from pixvox.providers.openai.catalogue import completed
 from pixvox.providers.openai.dialects import DIALECTS, Name
+from pixvox.providers.openai.model_table import ModelTable
 from pixvox.upstream.addresses import host_and_port
 
 OPENAI = "https://api.openai.com/v1"
@@ -17,7 +18,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One engine, or several alike.
 
     Attributes:
-        dialect: ``openai``, ``vllm_omni``, ``sglang``, ``localai``, ``speaches`` or ``kokoro``.
+        dialect: ``openai``, ``vllm_omni``, ``sglang``, ``localai``, ``xinference``, ``speaches`` or ``kokoro``.
         base_url: Of the engine, usually with ``/v1`` at its end. Empty means OpenAI's, for its own dialect alone.
         urls: Instead of `base_url`, the addresses of several engines with the same models: each call goes to the one that has
             the least to do.
@@ -25,7 +26,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         models: That the engine serves. Empty means those that are known of the dialect.
         connect_seconds: For name, connection and TLS together.
         read_seconds: How long an engine may send nothing during a call; a picture is sent at once when it is finished.
-        eject_seconds: How long one of several engines gets no calls after it accepted no connection.
+        eject_seconds: How long one of several engines gets no calls after it accepted no connection or said that it takes no
+            work; where it says how it is, until it says that it is well.
+        health_seconds: How often one of several engines is asked how it is, beside calls; 0 is never.
         result_hosts: From which finished pictures may be downloaded, beside the engines' own: domains with all that is below
             them, or HOST:PORT.
         propagate_trace: Whether the engines are told the trace that a request belongs to; for those of one's own.
@@ -39,6 +42,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     connect_seconds: float = 5.0
     read_seconds: float = 300.0
     eject_seconds: float = 15.0
+    health_seconds: float = 2.0
     result_hosts: tuple[str, ...] = ()
     propagate_trace: bool = False
 
@@ -57,11 +61,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise ValueError(message)
             msgspec.structs.force_setattr(self, "base_url", OPENAI)
         for url in self.addresses:
-            _check_address(url)
+            _check_address("base_url", url)
         msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))
         msgspec.structs.force_setattr(self, "urls", tuple(url.rstrip("/") for url in self.urls))
         msgspec.structs.force_setattr(self, "api_key", self.api_key.strip())
         msgspec.structs.force_setattr(self, "models", completed(self.dialect, self.models))
+        for table in self.models:
+            if table.design_url:
+                _check_address(f"models: {table.id} has design_url", table.design_url)
         self._check_values()
 
     def __repr__(self) -> str:
@@ -92,6 +99,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if not self.api_key.isascii() or any(not one.isprintable() or one == " " for one in self.api_key):
             message = "api_key: holds characters that have no place in one"
             raise ValueError(message)
+        if not 0 <= self.health_seconds < float("inf"):
+            message = f"health_seconds: {self.health_seconds:g} is less than 0"
+            raise ValueError(message)
         for name in ("connect_seconds", "read_seconds", "eject_seconds"):
             if not 0 < getattr(self, name) < float("inf"):
                 message = f"{name}: {getattr(self, name):g} is not more than 0"
@@ -103,7 +113,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 raise ValueError(message)
 
 
-def _check_address(url: str) -> None:
+def _check_address(name: str, url: str) -> None:
     try:
         parts = urlsplit(url)
         known = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
@@ -111,7 +121,7 @@ def _check_address(url: str) -> None:
     except ValueError:
         right = False
     if not right:
-        message = "base_url: an address is http(s), a host, and perhaps a port and a path; without credentials"
+        message = f"{name}: an address is http(s), a host, and perhaps a port and a path; without credentials"
         raise ValueError(message)
 
 

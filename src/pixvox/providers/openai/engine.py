@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from pixvox.errors import ProviderInternalError, ProviderNotConfiguredError
 from pixvox.providers.openai import refusals
 from pixvox.providers.openai.dialects import DIALECTS
-from pixvox.providers.openai.pool import Pool
+from pixvox.providers.openai.health import declined, probe_of, root_of
+from pixvox.upstream.pool import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pixvox.providers.openai.config import Config
-    from pixvox.upstream import Upstream
+    from pixvox.upstream import Origin, Upstream
 
 _NO_KEY = "The provider has no key; set api_key in its table of the settings, and start anew."
 
@@ -23,35 +26,26 @@ class Engine:
         dialect: That they speak.
         tables: Of their models, by id.
         pool: Takes the calls.
+        designers: Take the calls for designs of voices, by the ids of the models that the voices are for.
         results: Downloads what they name by its address.
     """
 
     def __init__(self, config: Config, upstream: Upstream) -> None:
-        headers = {"authorization": f"Bearer {config.api_key}"} if config.api_key else {}
-        origins = [
-            (
-                url,
-                upstream.origin(
-                    url,
-                    headers=headers,
-                    connect_seconds=config.connect_seconds,
-                    read_seconds=config.read_seconds,
-                    refusal=refusals.retry_seconds,
-                    identify=refusals.ids_of,
-                    propagate=config.propagate_trace,
-                ),
-            )
-            for url in config.addresses
-        ]
+        self._config = config
+        self._upstream = upstream
         self.dialect = DIALECTS[config.dialect]
         self.tables = {table.id: table for table in config.models}
-        self.pool = Pool(origins, eject_seconds=config.eject_seconds)
+        self.pool = self._pool(config.addresses)
+        self.designers = {
+            table.id: self._pool([table.design_url]) if table.design_url else self.pool
+            for table in config.models
+            if table.designs
+        }
         self.results = upstream.results(config.hosts)
-        self._needs_key = config.needs_key
 
     def unready(self) -> str:
         """Return why every call fails, empty if none has to."""
-        return _NO_KEY if self._needs_key else ""
+        return _NO_KEY if self._config.needs_key else ""
 
     def check_ready(self) -> None:
         """Do nothing if there is a key, or none is needed.
@@ -59,8 +53,32 @@ class Engine:
         Raises:
             ProviderNotConfiguredError: There is none.
         """
-        if self._needs_key:
+        if self._config.needs_key:
             raise ProviderNotConfiguredError(_NO_KEY)
+
+    def _pool(self, urls: Sequence[str]) -> Pool:
+        config = self._config
+        alone = len(urls) == 1
+        roots = {} if alone else {url: self._origin(root_of(url), waits=False) for url in urls}
+        return Pool(
+            [(url, self._origin(url, waits=alone)) for url in urls],
+            eject_seconds=config.eject_seconds,
+            probe=probe_of(self.dialect, roots, config.health_seconds),
+            declined=declined,
+        )
+
+    def _origin(self, url: str, *, waits: bool) -> Origin:
+        """Return the origin of an address, which waits for a rate limit to pass, or leaves that to the pool."""
+        config = self._config
+        return self._upstream.origin(
+            url,
+            headers={"authorization": f"Bearer {config.api_key}"} if config.api_key else {},
+            connect_seconds=config.connect_seconds,
+            read_seconds=config.read_seconds,
+            refusal=refusals.retry_seconds if waits else None,
+            identify=refusals.ids_of,
+            propagate=config.propagate_trace,
+        )
 
 
 def senseless(what: str, request_id: str, replay: str = "accepted") -> ProviderInternalError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,15 @@ import msgspec
 
 from pixvox import limits
 from pixvox.media.images import mime_type_of
-from pixvox.providers.openai.options import options_of
+from pixvox.providers.openai.options import options_of, wrapped
+from pixvox.upstream import forms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pixvox.provider import Blob
-    from pixvox.providers.openai.catalogue import ModelTable
     from pixvox.providers.openai.dialects import Dialect
+    from pixvox.providers.openai.model_table import ModelTable
     from pixvox.v1 import image_service_pb2, model_service_pb2
 
     Request = image_service_pb2.GenerateImageRequest | image_service_pb2.EditImageRequest
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 OWN_MEMBERS = frozenset(
     {
         *("model", "prompt", "n", "size", "seed", "negative_prompt", "response_format", "output_format", "stream"),
-        *("image", "image[]", "mask", "mask_image", "url", "url[]", "images", "partial_images"),
+        *("image", "image[]", "mask", "mask_image", "url", "url[]", "images", "partial_images", "reference_image"),
+        *("file", "files", "ref_images", "kwargs"),
     }
 )
+# What OpenAI names as well, so that it stands outside of what is wrapped.
+_PLAIN = frozenset({"model", "prompt", "n", "size", "response_format", "user"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def members(request: Request, table: ModelTable, dialect: Dialect, size: tuple[i
     """
     found: dict[str, object] = {"model": table.served, "prompt": request.prompt, "n": request.n or 1}
     if size is not None:
-        found["size"] = f"{size[0]}x{size[1]}"
+        found["size"] = f"{size[0]}{dialect.times}{size[1]}"
     if dialect.asks_for_bytes:
         found["response_format"] = "b64_json"
     if dialect.names_format and request.format:
@@ -78,18 +81,18 @@ def members(request: Request, table: ModelTable, dialect: Dialect, size: tuple[i
     if negative and dialect.negative == "bar":
         # A bar of the caller's own would end the prompt early.
         found["prompt"] = f"{request.prompt.replace('|', ' ')}|{request.negative_prompt}"
-    return found | table.options | options_of(request.provider_options, OWN_MEMBERS, "provider_options")
+    found |= table.options | options_of(request.provider_options, OWN_MEMBERS, "provider_options")
+    return wrapped(found, _PLAIN) if dialect.wraps else found
 
 
 def encoded_form(
     fields: Mapping[str, object], images: Sequence[Blob], mask: Blob | None, dialect: Dialect
 ) -> tuple[bytes, str]:
     """Return a multipart body and its content type (RFC 7578): first the texts, then the pictures, then the mask."""
-    files = [(dialect.images_part if len(images) > 1 else dialect.image_part, image) for image in images]
+    pictures = [(dialect.images_part if len(images) > 1 else dialect.image_part, image) for image in images]
     if mask is not None:
-        files.append((dialect.mask_part, mask))
-    boundary = f"pixvox-{secrets.token_hex(16)}"
-    return b"".join(_parts(boundary.encode(), fields, files)), f"multipart/form-data; boundary={boundary}"
+        pictures.append((dialect.mask_part, mask))
+    return forms.encoded_form(fields, [_file(number, part, image) for number, (part, image) in enumerate(pictures, 1)])
 
 
 def decoded(body: bytes) -> Answer:
@@ -111,6 +114,10 @@ def decoded(body: bytes) -> Answer:
     return Answer(tuple(files), tuple(urls), answer.seed if isinstance(answer.seed, int) else None)
 
 
+def _file(number: int, part: str, image: Blob) -> forms.FormFile:
+    return forms.FormFile(part, f"{number}.{image.mime_type.removeprefix('image/')}", image.mime_type, image.data)
+
+
 class _Picture(msgspec.Struct):
     b64_json: str | None = None
     url: str | None = None
@@ -129,27 +136,3 @@ def _unpacked(text: str) -> bytes:
     except binascii.Error as error:
         message = "no Base64"
         raise ValueError(message) from error
-
-
-def _parts(boundary: bytes, fields: Mapping[str, object], files: Iterable[tuple[str, Blob]]) -> Iterable[bytes]:
-    for name, value in fields.items():
-        yield b'--%b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n' % (boundary, _quoted(name))
-        yield _text(value).encode()
-        yield b"\r\n"
-    for number, (name, blob) in enumerate(files, 1):
-        # Some engines go by the file's name.
-        file = f"{number}.{blob.mime_type.removeprefix('image/')}".encode()
-        yield b'--%b\r\nContent-Disposition: form-data; name="%b"; filename="%b"\r\n' % (boundary, _quoted(name), file)
-        yield b"Content-Type: %b\r\n\r\n" % blob.mime_type.encode()
-        yield blob.data
-        yield b"\r\n"
-    yield b"--%b--\r\n" % boundary
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def _quoted(name: str) -> bytes:
-    """Return the name of a part as browsers write it, so that none of a caller's can end the line."""
-    return name.encode().replace(b"\r", b"%0D").replace(b"\n", b"%0A").replace(b'"', b"%22")

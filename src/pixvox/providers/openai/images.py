@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -67,6 +68,7 @@ class OpenAIImages:
         output = model.edit_image.output
         size = image_wire.size_asked(request, output)
         fields = image_wire.members(request, engine.tables[model.id], engine.dialect, size)
+        ignored = fields.pop("kwargs", None) is not None
         if mask is not None:
             mask = await asyncio.to_thread(mask_for_engine, mask, clear=engine.dialect.clear_mask)
         body, content_type = await asyncio.to_thread(image_wire.encoded_form, fields, images, mask, engine.dialect)
@@ -78,7 +80,13 @@ class OpenAIImages:
             safety=Safety.BILLABLE,
             operation="image editing",
         )
-        return await self._result(reply, url, request, output, size)
+        result = await self._result(reply, url, request, output, size)
+        if not ignored:
+            return result
+        warning = _warning(
+            media_pb2.WARNING_REASON_FIELD_IGNORED, "provider_options", "The engine takes none with files."
+        )
+        return dataclasses.replace(result, warnings=(*result.warnings, warning))
 
     async def _result(
         self,

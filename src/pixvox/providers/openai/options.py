@@ -1,9 +1,10 @@
-"""What callers may say to the engine directly, under the kind of this provider."""
+"""What callers may say to the engine directly, under the kind of this provider, and how it is wrapped for some engines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from google.protobuf import json_format
 
 from pixvox.errors import InvalidRequestError, Violation
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from google.protobuf import struct_pb2
 
 KIND = "openai"
+
+_RENAMED = {"instructions": "instruct"}
 
 
 def options_of(options: struct_pb2.Struct, taken: frozenset[str], path: str) -> dict[str, object]:
@@ -33,6 +36,13 @@ def options_of(options: struct_pb2.Struct, taken: frozenset[str], path: str) -> 
     if clashes := sorted(taken.intersection(given)):
         raise _invalid(f"{path}.{KIND}.{clashes[0]}", "is set by the service; use the request's own field")
     return {name: _whole(value) for name, value in given.items()}
+
+
+def wrapped(members: dict[str, object], plain: frozenset[str]) -> dict[str, object]:
+    """Return members of which all that are not `plain` stand in ``kwargs``, as JSON in a string, by Xinference's names."""
+    inner = {_RENAMED.get(name, name): value for name, value in members.items() if name not in plain}
+    outer = {name: value for name, value in members.items() if name in plain}
+    return outer | ({"kwargs": msgspec.json.encode(inner).decode()} if inner else {})
 
 
 def _whole(value: object) -> object:

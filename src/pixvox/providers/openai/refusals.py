@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pixvox import errors
 from pixvox.upstream import Ids, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 RATE_SECONDS = 1.0
 
@@ -64,7 +68,12 @@ def complaint_in(document: bytes, request_id: str = "") -> Complaint:
 
 def request_id_of(reply: Reply) -> str:
     """Return the engine's id of a call, or an empty string."""
-    return _identifier(next((found for name in _REQUEST_ID_HEADERS if (found := reply.headers.get(name))), ""), _MAX_ID)
+    return request_id_in(reply.headers)
+
+
+def request_id_in(headers: Mapping[str, str]) -> str:
+    """Return the engine's id of a call by the headers of a reply, or an empty string."""
+    return _identifier(next((found for name in _REQUEST_ID_HEADERS if (found := headers.get(name))), ""), _MAX_ID)
 
 
 def ids_of(reply: Reply) -> Ids:
@@ -202,8 +211,9 @@ _WORDS: tuple[tuple[frozenset[int], re.Pattern[str], type[errors.PixvoxError]], 
     # and calls the name of another one a bad request.
     (_REFUSED, re.compile(r"model mismatch|model\b.{0,200}\b(not found|does not exist)"), errors.ProviderConfigError),
     (
-        _REFUSED,
-        re.compile(r"(invalid|unknown|unsupported) (voice|speaker)|voice\b.{0,200}\bnot found"),
+        # Xinference has one status for whatever its models do not like.
+        _REFUSED | {500},
+        re.compile(r"(invalid|unknown|unsupported) (voice|speaker)|voice\b.{0,200}\bnot (found|supported)"),
         errors.VoiceNotFoundError,
     ),
     (

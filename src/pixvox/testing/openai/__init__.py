@@ -5,12 +5,24 @@ It was written from the project's reference of the wire, never from a running en
 
 from __future__ import annotations
 
-from pixvox.testing.openai.faults import Cut, ErrorEvent, NoDone, NoResult, PlacedAt, Raw, Refused, ShortSound, Stalled
+from pixvox.testing.openai.faults import (
+    Cut,
+    Endless,
+    ErrorEvent,
+    NoDone,
+    NoResult,
+    PlacedAt,
+    Raw,
+    Refused,
+    ShortSound,
+    Stalled,
+)
 from pixvox.testing.openai.record import File, Record
 from pixvox.testing.openai.server import OpenAIEmulator
 
 __all__ = [
     "Cut",
+    "Endless",
     "ErrorEvent",
     "File",
     "NoDone",

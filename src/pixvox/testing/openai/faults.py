@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Operation: TypeAlias = Literal["generate", "edit", "speech", "download"]
+Operation: TypeAlias = Literal["generate", "edit", "speech", "download", "health"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Stalled:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Does the work and closes the connection: before the answer, or after so many bytes or pieces of streamed audio."""
+    """Does the work and closes the connection: before the answer, or after so many bytes or pieces of streamed audio; 0 is
+    behind the answer's head."""
 
     after: int | None = None
 
@@ -65,6 +66,11 @@ class NoDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Endless:
+    """Speaks the same over and over, as long as somebody listens."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShortSound:
     """Gives a WAV file with less sound than its header says, as a whole answer."""
 
@@ -81,7 +87,7 @@ class PlacedAt:
     base: str
 
 
-Effect: TypeAlias = Refused | Raw | Stalled | Cut | ErrorEvent | NoDone | ShortSound | NoResult | PlacedAt
+Effect: TypeAlias = Refused | Raw | Stalled | Cut | ErrorEvent | NoDone | Endless | ShortSound | NoResult | PlacedAt
 
 
 class Faults:

@@ -25,7 +25,7 @@ class Record:
     """One request, as far as it has got.
 
     Attributes:
-        operation: ``generate``, ``edit``, ``speech``, ``download``, or empty for what the dialect has no route for.
+        operation: ``generate``, ``edit``, ``speech``, ``download``, ``health``, or empty for what the dialect has no route for.
         method: HTTP method.
         path: Without the query.
         headers: Names in lower case, keys replaced by ``***``.

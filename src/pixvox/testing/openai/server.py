@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Self
 from aiohttp import BodyPartReader, web  # a server, not upstream traffic
 
 from pixvox.testing.openai import performing
+from pixvox.testing.openai.admission import RefusedError, check
 from pixvox.testing.openai.faults import (
     Cut,
+    Endless,
     ErrorEvent,
     Faults,
     NoDone,
@@ -45,16 +47,6 @@ class _GoneError(Exception):
     """The connection has been closed because it was ordered so."""
 
 
-class _RefusedError(Exception):
-    """The engine refuses a request."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-
-
 class OpenAIEmulator:
     """An engine to try things with; used as ``async with OpenAIEmulator("vllm_omni") as emulator``.
 
@@ -64,10 +56,13 @@ class OpenAIEmulator:
         api_keys: That are good; empty lets everybody in.
         port: To listen at; 0 takes a free one.
         streams_events: Whether vLLM-Omni answers ``stream`` with events, as it does from 0.24 on, or with bare samples.
+        checkpoint: Which of the three kinds of Qwen3-TTS it serves: ``CustomVoice``, ``VoiceDesign`` or ``Base``.
         piece_seconds: Between two pieces of streamed sound.
 
     Attributes:
         faults: What shall go wrong.
+        load: How many requests it says that it has beside those that there are.
+        well: Whether it says that it is well.
     """
 
     def __init__(
@@ -78,20 +73,25 @@ class OpenAIEmulator:
         api_keys: Collection[str] = ("sk-test",),
         port: int = 0,
         streams_events: bool = True,
+        checkpoint: str = "CustomVoice",
         piece_seconds: float = 0.0,
     ) -> None:
         self.faults = Faults()
+        self.load = 0
+        self.well = True
         self._dialect: Dialect = dialect
         self._quirks = QUIRKS[dialect]
         self._models = tuple(models) or self._quirks.models
         self._keys = frozenset(api_keys)
         self._port = port
         self._streams_events = streams_events
+        self._checkpoint = checkpoint
         self._piece_seconds = piece_seconds
         self._journal = Journal()
         self._files: dict[str, bytes] = {}
         self._runner: web.AppRunner | None = None
         self._stopping = False
+        self._running = 0
 
     async def __aenter__(self) -> Self:
         """Listen."""
@@ -129,7 +129,7 @@ class OpenAIEmulator:
         await self._journal.until(condition)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        record = await _read(request)
+        record = await _read(request, self._quirks.health)
         self._journal.records.append(record)
         self._journal.changed()
         try:
@@ -154,12 +154,23 @@ class OpenAIEmulator:
             await asyncio.sleep(effect.seconds)
         if isinstance(effect, Refused):
             return self._complaint(effect.status, effect.code, effect.message, effect.retry_after)
+        if isinstance(effect, Cut) and effect.after is None:
+            _hang_up(request)
         if isinstance(effect, Raw):
             return web.Response(status=effect.status, body=effect.body, content_type=effect.content_type)
+        if record.operation == "health":
+            return self._health()
         try:
             self._admit(request, record)
-        except _RefusedError as error:
+        except RefusedError as error:
             return self._complaint(error.status, error.code, error.message)
+        self._running += 1
+        try:
+            return await self._worked(request, record, effect)
+        finally:
+            self._running -= 1
+
+    async def _worked(self, request: web.Request, record: Record, effect: Effect | None) -> web.StreamResponse:
         if record.operation == "speech":
             return await self._spoken(request, record, effect)
         if record.operation == "download":
@@ -173,22 +184,20 @@ class OpenAIEmulator:
         if record.operation == "download" and record.path in self._files:
             return
         if record.operation not in quirks.operations - {"download"}:
-            raise _RefusedError(404, "", "Not Found")
+            raise RefusedError(404, "", "Not Found")
         if self._keys and request.headers.get("Authorization", "").removeprefix("Bearer ") not in self._keys:
-            raise _RefusedError(401, "invalid_api_key", "Incorrect API key provided.")
+            raise RefusedError(401, "invalid_api_key", "Incorrect API key provided.")
         if quirks.checks_model and body.get("model", self._models[0]) not in self._models:
             status = quirks.checks_model
             words = "Model mismatch: another one is served." if status == 400 else "The model does not exist."
-            raise _RefusedError(status, "model_not_found" if status == 404 else "", words)
-        if quirks.members is not None and (unknown := sorted(body.keys() - quirks.members)):
-            raise _RefusedError(400, "unknown_parameter", f"Unknown parameter: '{unknown[0]}'.")
-        if self._dialect == "openai" and "response_format" in body and record.operation != "speech":
-            raise _RefusedError(400, "unknown_parameter", "Unknown parameter: 'response_format'.")
-        if record.operation == "edit" and not any(file.part in {"image", "image[]"} for file in record.files):
-            raise _RefusedError(422, "missing", "Field required")
-        needed = "input" if record.operation == "speech" else "prompt"
-        if not body.get(needed):
-            raise _RefusedError(400, "missing_required_parameter", f"Missing required parameter: '{needed}'.")
+            raise RefusedError(status, "model_not_found" if status == 404 else "", words)
+        check(record, self._dialect, self._checkpoint)
+
+    def _health(self) -> web.Response:
+        said = (
+            f'vllm:num_requests_running{{model_name="a"}} {self._running}.0\nvllm:num_requests_waiting {self.load}.0\n'
+        )
+        return web.Response(status=200 if self.well else 503, text=said)
 
     def _drawn(self, record: Record, effect: Effect | None) -> bytes:
         """Return the answer to a request for pictures."""
@@ -212,19 +221,32 @@ class OpenAIEmulator:
         rate = self._quirks.rate
         pcm = b"" if isinstance(effect, NoResult) else performing.samples(record, rate)
         wanted = str(record.body.get("response_format", self._quirks.sound))
-        member = self._quirks.events_if
-        if member is not None and record.body.get(member[0]) == member[1]:
-            if self._streams_events:
-                return await self._streamed(request, record, pcm, effect)
-            return await self._chunked(request, pcm, effect)
-        if self._dialect == "kokoro" and record.body.get("stream", True):
-            return await self._chunked(request, pcm, effect)
+        way = self._way(record)
+        if way == "events":
+            return await self._streamed(request, record, pcm, effect)
+        if way == "samples":
+            return await self._chunked(request, record, (pcm, rate if wanted == "wav" else 0), effect)
         if wanted == "wav" or isinstance(effect, ShortSound):
             file = performing.wav(pcm, rate, short=isinstance(effect, ShortSound))
             return await self._sent(request, file, "audio/wav", effect)
         # Whoever asks for a form that the emulator does not make gets something that is not what it says.
         kind = "audio/pcm" if wanted == "pcm" else "audio/mpeg"
         return await self._sent(request, pcm, kind, effect)
+
+    def _way(self, record: Record) -> str:
+        """Return how speech is given: as events, bare samples while they are made, or whole."""
+        stream, form = record.body.get("stream"), record.body.get("stream_format")
+        match self._dialect:
+            case "openai" | "speaches":
+                return "events" if form == "sse" else "samples"
+            case "vllm_omni" if stream or (form == "sse" and self._streams_events):
+                return "events" if self._streams_events and form != "audio" else "samples"
+            case "localai" if stream:
+                return "samples"
+            case "kokoro" if stream is not False:
+                return "samples"
+            case _:
+                return "whole"
 
     async def _streamed(
         self, request: web.Request, record: Record, pcm: bytes, effect: Effect | None
@@ -233,7 +255,7 @@ class OpenAIEmulator:
         response = web.StreamResponse(headers=self._headers("text/event-stream"))
         await response.prepare(request)
         record.status = 200
-        for piece in (*performing.pieces(pcm), b""):
+        for piece in performing.pieces(pcm, endless=isinstance(effect, Endless)):
             await self._incident(request, record.pieces, effect)
             if isinstance(effect, ErrorEvent) and effect.after == record.pieces:
                 error = {"message": effect.message, "type": "server_error", "code": effect.code}
@@ -250,15 +272,23 @@ class OpenAIEmulator:
         await response.write_eof()
         return response
 
-    async def _chunked(self, request: web.Request, pcm: bytes, effect: Effect | None) -> web.StreamResponse:
-        """Give bare samples as they are made, without their number."""
-        response = web.StreamResponse(headers=self._headers("audio/pcm"))
+    async def _chunked(
+        self, request: web.Request, record: Record, sound: tuple[bytes, int], effect: Effect | None
+    ) -> web.StreamResponse:
+        """Give sound as it is made, without saying how much it will be: bare, or behind the header of a WAV file of a rate."""
+        pcm, rate = sound
+        response = web.StreamResponse(headers=self._headers("audio/wav" if rate else "audio/pcm"))
         response.enable_chunked_encoding()
         await response.prepare(request)
-        for number, piece in enumerate((*performing.pieces(pcm), b"")):
-            await self._incident(request, number, effect)
+        record.status = 200
+        if rate:
+            await response.write(performing.endless_header(rate))
+        for piece in performing.pieces(pcm, endless=isinstance(effect, Endless)):
+            await self._incident(request, record.pieces, effect)
             if piece:
                 await response.write(piece)
+                record.pieces += 1
+                self._journal.changed()
                 await asyncio.sleep(self._piece_seconds)
         await response.write_eof()
         return response
@@ -270,9 +300,8 @@ class OpenAIEmulator:
         response = web.StreamResponse(headers=self._headers(content_type))
         response.content_length = len(body)
         if isinstance(effect, Cut):
-            if effect.after is not None:
-                await response.prepare(request)
-                await response.write(body[: effect.after])
+            await response.prepare(request)
+            await response.write(body[: effect.after])
             _hang_up(request)
         await response.prepare(request)
         await response.write(body)
@@ -282,7 +311,7 @@ class OpenAIEmulator:
     async def _incident(self, request: web.Request, sent: int, effect: Effect | None) -> None:
         if isinstance(effect, Stalled) and effect.after == sent:
             await asyncio.sleep(effect.seconds)
-        if isinstance(effect, Cut) and (effect.after or 0) == sent:
+        if isinstance(effect, Cut) and effect.after == sent:
             _hang_up(request)
 
     def _complaint(self, status: int, code: str, message: str, retry_after: int | None = None) -> web.Response:
@@ -295,9 +324,11 @@ class OpenAIEmulator:
         return {"Content-Type": content_type, "x-request-id": f"req-{uuid.uuid4().hex}"}
 
 
-async def _read(request: web.Request) -> Record:
+async def _read(request: web.Request, health: str) -> Record:
     """Return what a request says, whatever it is."""
     operation = _ROUTES.get((request.method, request.path), "download" if request.method == "GET" else "")
+    if health and (request.method, request.path) == ("GET", health):
+        operation = "health"
     body: dict[str, object] = {}
     files: list[File] = []
     if request.content_type == "multipart/form-data":
