@@ -54,10 +54,18 @@ PROVIDER_ENVIRONMENT = {
         "MODAL_JOB_STATUS": "job_status",
         "MODAL_JOB_RESULT": "job_result",
         "MODAL_JOB_CANCEL": "job_cancel",
+        "MODAL_ENDPOINT_VOICE_DESIGN": "voice_design",
+    },
+    "worker": {
+        "AI_SERVICE_HOST": "host",
+        "AI_SERVICE_PORT": "port",
+        "AI_SERVICE_SCHEME": "scheme",
+        "AI_SERVICE_TIMEOUT": "timeout_ms",
+        "AI_SERVICE_HEALTH_PATH": "health_path",
     },
 }
 # Fields whose presence in the environment is enough for the provider to be there when no file says otherwise.
-KEY_FIELDS = {"dashscope": "api_key"}
+KEY_FIELDS = {"dashscope": "api_key", "modal": "job_submit"}
 
 # The plans' switch of all speech from one provider to the other, and each mode's kind of provider.
 SPEECH_MODE = "TTS_PROVIDER_MODE"
