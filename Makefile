@@ -4,16 +4,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WORKER := .venv-worker
+SPEAKER := .venv-worker-speech
 INSTALLED := .venv/.installed
 LANDED := protos/landed.binpb
 PROTOSET := src/pixvox/v1/pixvox.binpb
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-worker worker-openapi check fmt proto protoset land-contract bench lock clean
+.PHONY: help demo run test test-worker test-worker-speech gpu-check worker-openapi check fmt proto protoset land-contract bench lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  %-19s %s\n", $$1, $$2 }'
 
 demo: $(INSTALLED) ## start the service, make a picture, edit it, speak, stop
 	@$(BIN)/python scripts/demo.py
@@ -24,9 +25,16 @@ run: $(INSTALLED) ## serve on 127.0.0.1, gRPC on 50051 and HTTP on 8080
 test: $(INSTALLED) ## run the tests; ARGS="-k name" goes to pytest
 	@$(BIN)/pytest $(ARGS)
 
-test-worker: $(WORKER)/.installed ## run the tests of the GPU worker, in its own environment with torch
+test-worker: $(WORKER)/.installed ## run the tests of the GPU worker, in its two environments with torch
 	@$(WORKER)/bin/mypy --strict --python-version 3.11 src/pixvox_worker
 	@$(WORKER)/bin/pytest -c tests/worker/pytest.ini $(or $(ARGS),tests/worker)
+	@$(if $(ARGS),,$(MAKE) test-worker-speech)
+
+gpu-check: ## build, time and verify the GPU worker on a CUDA machine; ARGS="--model ID", "--device cpu"
+	@$(PYTHON) scripts/gpu_check.py $(ARGS)
+
+test-worker-speech: $(SPEAKER)/.installed ## run the tests of the worker that speaks, in an environment of its own
+	@$(SPEAKER)/bin/pytest -c tests/worker_speech/pytest.ini $(or $(ARGS),tests/worker_speech)
 
 worker-openapi: $(WORKER)/.installed ## write the OpenAPI document of the worker to docs
 	@PYTHONPATH=src $(WORKER)/bin/python -m pixvox_worker.openapi > docs/worker-openapi.json
@@ -67,13 +75,19 @@ bench: $(INSTALLED) ## measure the figures that the README quotes
 # The output of an earlier run is what pip-compile keeps to, unless UPGRADE is set.
 PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-build-isolation --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --allow-unsafe
+# Torch stays out of the locks of the workers: which build of it fits is the image's to know. The torch that this finds has to
+# be one for the processor, since others ask for packages of NVIDIA.
+WORKER_COMPILE = $(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --no-allow-unsafe --unsafe-package torch
 
 lock: $(INSTALLED) ## pin what pyproject.toml asks for; UPGRADE=1 takes newer versions
 	@$(PIP_COMPILE) $(if $(UPGRADE),--upgrade) --all-extras --output-file requirements/dev.txt pyproject.toml
 	@$(PIP_COMPILE) --constraint requirements/dev.txt --extra server --output-file requirements/server.txt pyproject.toml
 	@$(PIP_COMPILE) --constraint requirements/dev.txt --build-deps-for wheel --only-build-deps \
 		--output-file requirements/build.txt pyproject.toml
-	@! grep -n "://" requirements/*.txt
+	@$(WORKER_COMPILE) --output-file requirements/worker.txt requirements/worker.in
+	@$(WORKER_COMPILE) --output-file requirements/worker-speech.txt requirements/worker-speech.in
+	@BIN=$(BIN) scripts/lock_alone.sh requirements/worker-speech-no-deps.in requirements/worker-speech-no-deps.txt
+	@! grep -nE "://|^(nvidia|triton)" requirements/*.txt
 
 clean: ## remove caches and built files; .venv stays
 	@rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -90,4 +104,12 @@ $(WORKER)/.installed: requirements/worker-dev.in requirements/worker.in
 	@echo "installing requirements/worker-dev.in into $(WORKER)"
 	@test -x $(WORKER)/bin/python || $(PYTHON) -m venv $(WORKER)
 	@$(WORKER)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/worker-dev.in
+	@touch $@
+
+$(SPEAKER)/.installed: requirements/worker-speech-dev.in requirements/worker-speech.in requirements/worker-speech-no-deps.in
+	@echo "installing requirements/worker-speech-dev.in into $(SPEAKER)"
+	@test -x $(SPEAKER)/bin/python || $(PYTHON) -m venv $(SPEAKER)
+	@$(SPEAKER)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/worker-speech-dev.in
+	@$(SPEAKER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement requirements/worker-speech-no-deps.in
 	@touch $@

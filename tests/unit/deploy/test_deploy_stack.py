@@ -127,7 +127,11 @@ def test_traces_go_to_a_part_of_the_stack():
 def test_prometheus_reads_parts_of_the_stack_at_ports_that_they_have():
     metrics = COLLECTOR["service"]["telemetry"]["metrics"]["readers"][0]["pull"]["exporter"]["prometheus"]
     _, _, shared = COLLECTOR["exporters"]["prometheus"]["endpoint"].partition(":")
-    jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in loaded("prometheus.yml")["scrape_configs"]}
+    jobs = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in loaded("prometheus.yml")["scrape_configs"]
+        if "static_configs" in job
+    }
     assert jobs == {
         "pixvox": ["pixvox:8080"],
         "otlp": [f"otel-collector:{shared}"],
@@ -136,6 +140,12 @@ def test_prometheus_reads_parts_of_the_stack_at_ports_that_they_have():
     }
     # As the image is started by default.
     assert "0.0.0.0:8080" in (ROOT / "Dockerfile").read_text()
+
+
+def test_prometheus_looks_for_the_workers_that_may_run_beside_the_stack():
+    (job,) = [job for job in loaded("prometheus.yml")["scrape_configs"] if "dns_sd_configs" in job]
+    workers = {name for name in loaded("compose.yaml")["services"] if "worker" in name}
+    assert [(set(one["names"]), one["type"], one["port"]) for one in job["dns_sd_configs"]] == [(workers, "A", 8000)]
 
 
 def test_prometheus_is_given_the_base_of_the_runbook():
