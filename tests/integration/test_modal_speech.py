@@ -16,7 +16,7 @@ from emulated import failure_of
 from pixvox.settings import SettingsError
 from pixvox.settings.environment import with_environment
 from pixvox.testing.dashscope import DashScopeEmulator
-from pixvox.testing.modal import JobApp, said
+from pixvox.testing.modal import JobApp, ModalEmulator, said
 from pixvox.v1 import media_pb2
 
 RECORDING = b"RIFF" + bytes(200)
@@ -94,6 +94,38 @@ async def test_a_job_that_fails_was_accepted(voices):
         failed = await failure_of(spoken(stubs, [config_message(), text_message("x")]))
     assert (failed.reason, failed.metadata["replay"]) == ("PROVIDER_INTERNAL", "accepted")
     assert failed.metadata["provider_request_id"] in app.jobs
+
+
+async def test_a_budget_that_is_spent_while_a_job_runs_ends_the_asking(voices):
+    async with JobApp(seconds=60) as app, ModalEmulator() as edge:
+        edge.spent = True
+        urls = app.urls | {"MODAL_JOB_STATUS": f"{edge.url}/job-status"}
+        table = {"kind": "modal", "voices": voices, "job_poll_seconds": 0.05}
+        settings = with_environment(serving.settings_with({"modal": table}, {}), urls, appear=False)
+        async with serving.serving(settings) as stubs:
+            failed = await failure_of(spoken(stubs, [config_message(), text_message("x")]))
+    assert (failed.reason, failed.metadata["replay"]) == ("OUTCOME_UNKNOWN", "accepted")
+    assert len(edge.requests) == len(app.jobs) == 1
+
+
+async def test_the_proxy_token_goes_to_the_app_as_well(voices):
+    token = {"key": "wk-test", "secret": "ws-test"}
+    async with JobApp() as app, ModalEmulator(**token) as edge:
+        urls = app.urls | {"MODAL_JOB_SUBMIT": f"{edge.url}/submit-job"}
+        table = {"kind": "modal", "voices": voices} | token
+        settings = with_environment(serving.settings_with({"modal": table}, {}), urls, appear=False)
+        async with serving.serving(settings) as stubs:
+            await failure_of(spoken(stubs, [config_message(), text_message("x")]))
+    assert edge.requests[0].headers["modal-key"] == edge.requests[0].headers["modal-secret"] == "***"
+
+
+async def test_an_option_that_jobs_lack_is_refused_before_anything_is_sent(voices):
+    async with deployed(voices) as (app, stubs):
+        asked = config_message()
+        asked.config.provider_options.update({"modal": {"seed": 1}})
+        failed = await failure_of(spoken(stubs, [asked, text_message("x")]))
+    assert [one.field for one in failed.violations] == ["config.provider_options.modal.seed"]
+    assert not app.jobs
 
 
 async def test_a_submission_without_an_answer_is_not_repeated(voices):

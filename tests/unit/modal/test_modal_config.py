@@ -27,6 +27,11 @@ def config(**fields):
         ({"kind_of_endpoint": "asgi"}, "Invalid enum value 'asgi'"),
         ({"models": {"mine": {"verb": "generate", "max_pixels": 100}}}, "models.mine.max_pixels: 100 is less"),
         ({"models": {"mine": {"verb": "sing"}}}, "Invalid enum value 'sing'"),
+        ({"models": {"mine": {"verb": "speak", "voices": []}}}, "models.mine.voices: is empty"),
+        ({"voice_design": "modal.run/design"}, "voice_design: is http"),
+        ({"design_url": "https://modal.test"}, "design_url: no model here speaks with designed voices"),
+        ({"job_clone": "https://modal.test"}, "job_clone: is of a speech app"),
+        ({"job_clone_characters": -1}, "job_clone_characters: -1 is less than 0"),
         ({"colour": "red"}, "unknown field `colour`"),
     ],
 )
@@ -51,6 +56,21 @@ def test_an_operators_models_take_the_place_of_those_that_are_built_in():
     [mine] = table(config(models={"mine": {"verb": "edit", "aliases": ["own"]}}).models)
     assert (mine.id, list(mine.aliases), mine.edit_image.max_images) == ("mine", ["own"], 1)
     assert not mine.HasField("generate_image")
+
+
+def test_a_model_that_speaks_has_its_own_voices_or_those_of_the_catalogue():
+    speaks, clones = table(config(models={"speaks": {"verb": "speak"}, "clones": {"verb": "clone"}}).models)
+    assert [voice.id for voice in speaks.stream_speech.voices][:2] == ["Vivian", "Serena"]
+    assert not speaks.stream_speech.needs_made_voice
+    assert not speaks.HasField("clone_voice")
+    assert (clones.stream_speech.needs_made_voice, len(clones.stream_speech.voices)) == (True, 0)
+    assert clones.HasField("clone_voice")
+    assert not clones.HasField("design_voice")
+
+
+def test_a_model_that_clones_designs_where_somebody_invents_voices():
+    [model] = table({"clones": Served(verb="clone")}, designs=True)
+    assert model.HasField("design_voice")
 
 
 def test_every_built_in_model_has_exactly_one_verb():

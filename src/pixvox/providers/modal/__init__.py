@@ -1,4 +1,4 @@
-"""Modal: our own worker on rented GPUs, which sleep when nobody asks; pictures made and edited, and speech by jobs.
+"""Modal: our own worker on rented GPUs, which sleep when nobody asks; pictures made and edited, and speech.
 
 Written from the project's reference of Modal's edge, never against the service itself. Quirks:
 
@@ -11,28 +11,34 @@ Written from the project's reference of Modal's edge, never against the service 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from pixvox import telemetry
 from pixvox.errors import PixvoxError
 from pixvox.provider import ImageResult
 from pixvox.providers.modal import wire
-from pixvox.providers.modal.config import Config
+from pixvox.providers.modal.config import FUNCTION_READ_SECONDS, Config
 from pixvox.providers.modal.deployment import Deployment
+from pixvox.providers.modal.endpoints import Endpoint
 from pixvox.providers.modal.jobs import Jobs
-from pixvox.providers.modal.models import BUILT_IN, table
-from pixvox.providers.modal.speech import JobSpeech, speech_model
+from pixvox.providers.modal.legacy_design import LegacyDesigner
+from pixvox.providers.modal.makings import Makings
+from pixvox.providers.modal.models import BUILT_IN, speaks, table
+from pixvox.providers.modal.speech import SPEECH_MODEL, JobSpeech, speech_model
+from pixvox.providers.modal.worker_speech import WorkerDesigner, WorkerSpeech
 from pixvox.v1 import media_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from pixvox.provider import Blob, SpeechInput, SpeechStream, Warmth
+    from pixvox.provider import Blob, MadeVoice, Recording, Reference, SpeechInput, SpeechStream, Warmth
     from pixvox.providers.modal.deployment import Done
+    from pixvox.providers.modal.makings import Designer
     from pixvox.providers.modal.wire import Request
     from pixvox.upstream import Upstream
-    from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2
+    from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2, voice_service_pb2
 
 __all__ = ["Config", "Modal", "SpeakingModal", "create"]
 
@@ -42,11 +48,12 @@ _JSON = {"content-type": "application/json"}
 class Modal:
     """The provider: one deployment and its models."""
 
-    def __init__(self, config: Config, upstream: Upstream) -> None:
+    def __init__(self, config: Config, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
         """Open nothing yet."""
         # An operator of the speech app alone has no pictures.
-        self._models = table(config.models or BUILT_IN) if config.url or not config.speaks else []
-        self._deployment = Deployment(config, upstream)
+        served = (config.models or BUILT_IN) if config.url or not config.speaks else {}
+        self._models = table(served, designs=config.designs)
+        self._deployment = Deployment(config, upstream, clock)
         self._lane = config.kind_of_endpoint
 
     def models(self) -> Sequence[model_service_pb2.Model]:
@@ -96,17 +103,24 @@ class Modal:
 
 
 class SpeakingModal(Modal):
-    """The same with the speech app beside the deployment, or alone."""
+    """The same with models that speak: of the deployment, of the earlier speech app beside it, or of that alone."""
 
-    def __init__(self, config: Config, upstream: Upstream) -> None:
+    def __init__(self, config: Config, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
         """Open nothing yet."""
-        super().__init__(config, upstream)
-        self._models.append(speech_model(config.voices))
-        self._speech = JobSpeech(Jobs(config, upstream), config.voices)
+        super().__init__(config, upstream, clock)
+        spoken = WorkerSpeech(self._deployment)
+        self._speech: dict[str, WorkerSpeech | JobSpeech] = {
+            name: spoken for name, served in config.models.items() if speaks(served)
+        }
+        if config.speaks:
+            self._models.append(speech_model(config.voices, designs=config.designs))
+            self._speech[SPEECH_MODEL] = _job_speech(config, upstream, clock)
+        self._alone = config.speaks and not config.url
+        self._makings = Makings(_designer(config, upstream, clock))
 
     def unready(self) -> str:
-        """Return an empty string: the speech app is configured, and without a deployment there are no pictures."""
-        return ""
+        """Return why every call fails, empty if none has to: without a deployment there is only no picture."""
+        return "" if self._alone else super().unready()
 
     def stream_speech(
         self,
@@ -114,14 +128,52 @@ class SpeakingModal(Modal):
         text: AsyncIterator[SpeechInput],
         model: model_service_pb2.Model,
     ) -> AbstractAsyncContextManager[SpeechStream]:
-        """Speak by jobs; see `pixvox.provider.SpeechStreamer`."""
-        telemetry.took_lane("job")
-        return self._speech.stream_speech(config, text, model)
+        """Speak; see `pixvox.provider.SpeechStreamer`."""
+        return self._speech[model.id].stream_speech(config, text, model)
+
+    def stream_speech_as(
+        self,
+        reference: Reference,
+        config: speech_service_pb2.SpeechConfig,
+        text: AsyncIterator[SpeechInput],
+        model: model_service_pb2.Model,
+    ) -> AbstractAsyncContextManager[SpeechStream]:
+        """Speak with a voice of the catalogue; see `pixvox.provider.ReferenceSpeaker`."""
+        return self._speech[model.id].stream_speech_as(reference, config, text, model)
+
+    async def clone_voice(
+        self, request: voice_service_pb2.CloneVoiceRequest, recording: Recording, model: model_service_pb2.Model
+    ) -> MadeVoice:
+        """Make a voice; see `pixvox.provider.VoiceCloner`."""
+        return await self._makings.clone_voice(request, recording, model)
+
+    async def design_voice(
+        self, request: voice_service_pb2.DesignVoiceRequest, model: model_service_pb2.Model
+    ) -> MadeVoice:
+        """Make a voice and its preview; see `pixvox.provider.VoiceDesigner`."""
+        return await self._makings.design_voice(request, model)
 
 
-def create(config: Config, upstream: Upstream) -> Modal:
-    """Return the provider, without asking the deployment anything."""
-    return SpeakingModal(config, upstream) if config.speaks else Modal(config, upstream)
+def create(config: Config, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> Modal:
+    """Return the provider, without asking the deployment anything; the clock tells the time in seconds."""
+    if config.speaks or any(speaks(served) for served in config.models.values()):
+        return SpeakingModal(config, upstream, clock)
+    return Modal(config, upstream, clock)
+
+
+def _job_speech(config: Config, upstream: Upstream, clock: Callable[[], float]) -> JobSpeech:
+    clone = _function(config.job_clone, config, upstream, clock) if config.job_clone else None
+    return JobSpeech(Jobs(config, upstream), config.voices, clone, config.job_clone_characters)
+
+
+def _designer(config: Config, upstream: Upstream, clock: Callable[[], float]) -> Designer | None:
+    if config.design_url:
+        return WorkerDesigner(Deployment(config, upstream, clock, config.design_url), config.design_model)
+    return LegacyDesigner(_function(config.voice_design, config, upstream, clock)) if config.voice_design else None
+
+
+def _function(url: str, config: Config, upstream: Upstream, clock: Callable[[], float]) -> Endpoint:
+    return Endpoint(url, upstream, read_seconds=FUNCTION_READ_SECONDS, token=config.token, clock=clock)
 
 
 def _read_all(done: Done) -> tuple[Blob, ...]:

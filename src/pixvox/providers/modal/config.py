@@ -36,6 +36,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         job_status: Of the same app, where jobs are asked after.
         job_result: Of the same app, where results are fetched.
         job_cancel: Of the same app, where jobs are cancelled. Empty means that it cannot.
+        job_clone: Of the same app, where a text is spoken by one call. Empty means that every text is a job.
+        job_clone_characters: The longest text that is spoken by one call; a web function redirects what takes long.
+        design_url: Of another deployment, whose model invents voices for those models here that clone; with the same keys.
+        design_model: Its name there.
+        voice_design: Where voices are designed: the earlier app's own endpoint.
         job_poll_seconds: Before a job is asked after for the first time; later waits grow to twice as long.
         voices: That the app speaks with, by their names.
     """
@@ -54,6 +59,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     job_status: str = ""
     job_result: str = ""
     job_cancel: str = ""
+    job_clone: str = ""
+    job_clone_characters: int = 200
+    design_url: str = ""
+    design_model: str = "Qwen3-TTS-12Hz-1.7B-VoiceDesign"
+    voice_design: str = ""
     job_poll_seconds: float = 5.0
     voices: dict[str, RecordedVoice] = {}
 
@@ -63,9 +73,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             ValueError: A value cannot be used; the text names it.
         """
-        for name in ("url", *_JOB_URLS, "job_cancel"):
+        for name in ("url", *_JOB_URLS, "job_cancel", "job_clone", "design_url", "voice_design"):
             _check_url(name, getattr(self, name))
         self._check_jobs()
+        self._check_designs()
         for name in ("key", "secret", "worker_key"):
             _check_header(name, getattr(self, name))
         if bool(self.key) != bool(self.secret):
@@ -91,8 +102,18 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @property
     def speaks(self) -> bool:
-        """Whether there is a speech app, and a voice for it."""
-        return bool(self.job_submit and self.voices)
+        """Whether there is a speech app."""
+        return bool(self.job_submit)
+
+    @property
+    def token(self) -> dict[str, str]:
+        """The headers of the proxy token, none if there is none."""
+        return {"modal-key": self.key, "modal-secret": self.secret} if self.key else {}
+
+    @property
+    def designs(self) -> bool:
+        """Whether somebody invents voices."""
+        return bool(self.design_url or self.voice_design)
 
     @property
     def waits(self) -> float | None:
@@ -101,7 +122,18 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             return self.read_seconds
         return FUNCTION_READ_SECONDS if self.kind_of_endpoint == "function" else None
 
+    def _check_designs(self) -> None:
+        if self.design_url and not (self.speaks or any(served.verb == "clone" for served in self.models.values())):
+            message = "design_url: no model here speaks with designed voices; give one the verb clone"
+            raise ValueError(message)
+
     def _check_jobs(self) -> None:
+        if self.job_clone and not self.job_submit:
+            message = "job_clone: is of a speech app, which has job_submit"
+            raise ValueError(message)
+        if self.job_clone_characters < 0:
+            message = f"job_clone_characters: {self.job_clone_characters} is less than 0"
+            raise ValueError(message)
         if len({bool(getattr(self, name)) for name in _JOB_URLS}) > 1:
             message = f"job_submit: a speech app has {', '.join(_JOB_URLS)}; give all or none"
             raise ValueError(message)

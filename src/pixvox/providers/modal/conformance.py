@@ -8,15 +8,31 @@ from typing import TYPE_CHECKING
 
 from pixvox.testing.conformance.hints import Hints, Rehearsal
 from pixvox.testing.modal import AppAnswer, Cut, Fault, ModalEmulator, NoPicture, Slow, edge_answer
+from pixvox.testing.modal.speech import said, wav
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pixvox.testing.modal import Effect
     from pixvox.testing.modal.faults import Operation
+    from pixvox.testing.modal.speech import Kind
 
-_OPERATIONS: dict[str, Operation] = {"generate_image": "generate", "edit_image": "edit"}
+_OPERATIONS: dict[str, Operation] = {
+    "generate_image": "generate",
+    "edit_image": "edit",
+    "stream_speech": "speech",
+    "design_voice": "speech",
+}
+_SPEECH: dict[str, Kind] = {"speaks": "CustomVoice", "clones": "Base", "designs": "VoiceDesign"}
+_MODELS = {
+    "Qwen-Image": {"verb": "generate"},
+    "Qwen-Image-Edit": {"verb": "edit"},
+    "speaks": {"verb": "speak"},
+    "clones": {"verb": "clone"},
+}
 _SLOW_SECONDS = 600.0
+# Some four seconds.
+_TEXT = "What is said in a recording from which a voice is made is known. "
 _EFFECTS: tuple[tuple[Effect, str], ...] = (
     (AppAnswer(400, "invalid_request_error"), "INVALID_PARAMETER"),
     (AppAnswer(404, "not_found_error"), "PROVIDER_CONFIG"),
@@ -36,9 +52,12 @@ _EFFECTS: tuple[tuple[Effect, str], ...] = (
 @contextlib.asynccontextmanager
 async def conformance() -> AsyncIterator[Hints]:
     """Run the emulator, and give the hints; see `pixvox.testing.conformance`."""
-    async with ModalEmulator() as edge:
-        table = {"url": edge.url, "poll_seconds": 0.01}
-        yield Hints(table, failures=tuple(_failures(edge)), slow=tuple(_slow(edge)), seconds=20.0)
+    async with ModalEmulator(speech=_SPEECH) as edge:
+        table = {"url": edge.url, "poll_seconds": 0.01, "models": _MODELS}
+        table |= {"design_url": edge.url, "design_model": "designs"}
+        yield Hints(
+            table, failures=tuple(_failures(edge)), slow=tuple(_slow(edge)), recording=wav(said(_TEXT)), seconds=20.0
+        )
 
 
 def _failures(edge: ModalEmulator) -> list[Rehearsal]:
@@ -51,6 +70,7 @@ def _failures(edge: ModalEmulator) -> list[Rehearsal]:
         Rehearsal(verb, reason, order=partial(order, operation, effect))
         for verb, operation in _OPERATIONS.items()
         for effect, reason in _EFFECTS
+        if not (isinstance(effect, NoPicture) and operation == "speech")
     ]
 
 

@@ -1,6 +1,5 @@
 """Asks one deployment: waits while it starts, follows its redirects without asking for the work again, knows if it sleeps.
 
-A web function answers ``303`` after 150 seconds; the work goes on, and a GET of the address in ``Location`` waits for it.
 A Server answers ``503`` while no container is up: then the worker has seen nothing of the request.
 """
 
@@ -9,29 +8,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urljoin, urlsplit
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
-from pixvox.errors import OutcomeUnknownError, PixvoxError, ProviderConfigError, ProviderNotConfiguredError
+from pixvox.errors import PixvoxError, ProviderNotConfiguredError
 from pixvox.provider import Warmth
 from pixvox.providers.modal import refusals
-from pixvox.upstream import Reply, Safety
+from pixvox.providers.modal.redirects import followed, redirected
+from pixvox.providers.worker.fleet import deadline_headers
+from pixvox.upstream import RefusedError, Reply, Safety
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from pixvox.providers.modal.config import Config
-    from pixvox.upstream import Upstream
+    from pixvox.upstream import EventStream, Upstream
 
-CALL_ID = "__modal_function_call_id"
+T = TypeVar("T")
 
 _HEALTH = "/health"
 _NO_URL = "The provider has no address; set url in its table of the settings."
-_FIRST_PAUSE_SECONDS = 0.05
-_LAST_PAUSE_SECONDS = 5.0
-_GROWTH = 1.5
-_REDIRECTED, _NOT_YET = 303, 202
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,18 @@ class Deployment:
         config: Of the provider.
         upstream: The door to the network.
         clock: Tells the time in seconds.
+        url: Of the deployment, None for that of the config.
     """
 
-    def __init__(self, config: Config, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
-        parts = urlsplit(config.url or "http://modal.invalid")
+    def __init__(
+        self,
+        config: Config,
+        upstream: Upstream,
+        clock: Callable[[], float] = time.monotonic,
+        url: str | None = None,
+    ) -> None:
+        self._url = config.url if url is None else url
+        parts = urlsplit(self._url or "http://modal.invalid")
         self._root = f"{parts.scheme}://{parts.netloc}"
         self._prefix = parts.path.rstrip("/")
         self._origin = upstream.origin(
@@ -76,7 +82,7 @@ class Deployment:
 
     def unready(self) -> str:
         """Return why every call fails, empty if none has to."""
-        return "" if self._config.url else _NO_URL
+        return "" if self._url else _NO_URL
 
     def warmth(self) -> Warmth:
         """Return how it is, by when it answered last; one that is being asked and did not answer yet is starting."""
@@ -105,6 +111,57 @@ class Deployment:
         self._check_ready()
         return await self._asked("POST", path, body, headers, Safety.BILLABLE, operation)
 
+    @contextlib.asynccontextmanager
+    async def events(self, path: str, body: bytes, operation: str) -> AsyncIterator[tuple[EventStream | Reply, str]]:
+        """Post a request for work that streams, and give what comes of it for the block.
+
+        Before the stream begins a web function may redirect, too; what its result is then fetched from may stream.
+
+        Yields:
+            The events, or the whole reply with status 200 where no events came, and what Modal or the worker calls the
+            request.
+
+        Raises:
+            ProviderError: There is none. With `OutcomeUnknownError` the work may have been done.
+            RequestError: The worker refused the request.
+        """
+        self._check_ready()
+        async with AsyncExitStack() as stack:
+            with self._flying(), _told():
+                opened = await self._opened(stack, path, body, operation)
+            yield opened
+
+    async def _opened(
+        self, stack: AsyncExitStack, path: str, body: bytes, operation: str
+    ) -> tuple[EventStream | Reply, str]:
+        async def send() -> EventStream | Reply:
+            return await self._stream(stack, f"{self._prefix}{path}", body, operation)
+
+        first = outcome = await self._when_up(send)
+        work = ""
+        if isinstance(first, Reply) and redirected(first):
+            begun, work = first, refusals.call_id(first)
+
+            async def ask(target: str) -> EventStream | Reply:
+                return await self._stream(stack, target, None, f"{operation} result", begun)
+
+            with _named(work):
+                outcome = await followed(begun, f"{self._root}{self._prefix}{path}", ask, self._clock)
+        if isinstance(outcome, Reply):
+            return outcome, self._accepted(outcome, work, followed=outcome is not first)
+        self._seen = self._clock()
+        return outcome, work or refusals.request_id_of(Reply(200, outcome.headers, b""))
+
+    async def _stream(
+        self, stack: AsyncExitStack, path: str, body: bytes | None, operation: str, follows: Reply | None = None
+    ) -> EventStream | Reply:
+        """Return the events of a reply, which last as long as the stack, or a reply that has none."""
+        events = self._origin.events(path, body=body, headers=deadline_headers(), operation=operation, follows=follows)
+        try:
+            return await stack.enter_async_context(events)
+        except RefusedError as error:
+            return error.reply
+
     def _check_ready(self) -> None:
         if reason := self.unready():
             raise ProviderNotConfiguredError(reason)
@@ -112,30 +169,55 @@ class Deployment:
     async def _asked(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], safety: Safety, operation: str
     ) -> Done:
+        async def send() -> Reply:
+            return await self._origin.call(
+                method,
+                f"{self._prefix}{path}",
+                body=body,
+                headers={**headers, **deadline_headers()},
+                safety=safety,
+                operation=operation,
+            )
+
+        async def ask(target: str) -> Reply:
+            return await self._origin.call(
+                "GET", target, safety=Safety.FOLLOW_UP, operation=f"{operation} result", follows=first
+            )
+
         with self._flying(), _told():
+            first = reply = await self._when_up(send)
+            work = refusals.call_id(first) if redirected(first) else ""
+            if redirected(first):
+                with _named(work):
+                    reply = await followed(first, f"{self._root}{self._prefix}{path}", ask, self._clock)
+            return Done(reply.body, self._accepted(reply, work, followed=reply is not first))
 
-            async def send() -> Reply:
-                return await self._origin.call(
-                    method, f"{self._prefix}{path}", body=body, headers=headers, safety=safety, operation=operation
-                )
+    def _accepted(self, reply: Reply, work: str, *, followed: bool) -> str:
+        """Return what a reply with a result calls itself.
 
-            first = await self._when_up(send)
-            reply = await self._followed(first, path, operation) if 300 <= first.status < 400 else first
-            request_id = _call_id(first) or refusals.request_id_of(reply)
-            if reply.status == 200:
-                self._seen = self._clock()
-                return Done(reply.body, request_id)
-            complaint = refusals.complaint_of(reply)
-            if not complaint.edge:
-                self._seen = self._clock()
-            raise refusals.error_of(complaint, request_id=request_id, followed=reply is not first)
+        Args:
+            reply: Of the edge or of the worker.
+            work: What Modal calls the work, or empty.
+            followed: Whether the work had been accepted before.
 
-    async def _when_up(self, send: Callable[[], Awaitable[Reply]]) -> Reply:
+        Raises:
+            PixvoxError: It is none.
+        """
+        request_id = work or refusals.request_id_of(reply)
+        if reply.status == 200:
+            self._seen = self._clock()
+            return request_id
+        complaint = refusals.complaint_of(reply)
+        if not complaint.edge:
+            self._seen = self._clock()
+        raise refusals.error_of(complaint, request_id=request_id, followed=followed)
+
+    async def _when_up(self, send: Callable[[], Awaitable[Reply | T]]) -> Reply | T:
         """Send until the deployment is up, for as long as a start may take; the caller's deadline may end it sooner."""
         began = self._clock()
         while True:
             reply = await send()
-            if reply.status != 503 or not refusals.complaint_of(reply).cold:
+            if not isinstance(reply, Reply) or reply.status != 503 or not refusals.complaint_of(reply).cold:
                 return reply
             # It sleeps, whatever was seen of it before.
             self._seen = None
@@ -143,38 +225,6 @@ class Deployment:
             if self._clock() + wait - began > self._config.cold_start_seconds:
                 return reply
             await asyncio.sleep(wait)
-
-    async def _followed(self, first: Reply, path: str, operation: str) -> Reply:
-        """Ask for the result of work that is under way, until it is there. The work itself is never asked for again."""
-        target = self._target(first, path)
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            # The edge holds each question for long; this is for one that does not.
-            await asyncio.sleep(pause)
-            pause = min(pause * _GROWTH, _LAST_PAUSE_SECONDS)
-            reply = await self._origin.call(
-                "GET", target, safety=Safety.FOLLOW_UP, operation=f"{operation} result", follows=first
-            )
-            if reply.status == _REDIRECTED:
-                target = self._target(reply, path, accepted=True)
-            elif reply.status != _NOT_YET:
-                return reply
-
-    def _target(self, reply: Reply, path: str, *, accepted: bool = False) -> str:
-        """Return the path with the query that a redirect names."""
-        location = urlsplit(urljoin(f"{self._root}{self._prefix}{path}", reply.headers.get("Location", "")))
-        if (
-            reply.status == _REDIRECTED
-            and location.netloc == urlsplit(self._root).netloc
-            and CALL_ID in parse_qs(location.query)
-        ):
-            return f"{location.path}?{location.query}"
-        if accepted:
-            message = "Modal's redirects lead elsewhere; the work was accepted and may be billed."
-            raise OutcomeUnknownError(message, metadata={"replay": "accepted"})
-        # The keys are for this address alone.
-        message = f"The configured address redirects elsewhere (status {reply.status})."
-        raise ProviderConfigError(message)
 
     @contextlib.contextmanager
     def _flying(self) -> Iterator[None]:
@@ -186,17 +236,20 @@ class Deployment:
 
 
 def _credentials(config: Config) -> dict[str, str]:
-    headers = {"accept": "application/json"}
-    if config.key:
-        headers |= {"modal-key": config.key, "modal-secret": config.secret}
+    headers = {"accept": "application/json", **config.token}
     if config.worker_key:
         headers["authorization"] = f"Bearer {config.worker_key}"
     return headers
 
 
-def _call_id(reply: Reply) -> str:
-    query = parse_qs(urlsplit(reply.headers.get("Location", "")).query)
-    return refusals.identifier(query.get(CALL_ID, [""])[0])
+@contextlib.contextmanager
+def _named(work: str) -> Iterator[None]:
+    """Have what fails in the block name the work."""
+    try:
+        yield
+    except PixvoxError as error:
+        error.metadata = {"provider_request_id": work} | error.metadata
+        raise
 
 
 @contextlib.contextmanager

@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 
 from pixvox.errors import PixvoxError, ProviderInternalError
 from pixvox.providers.modal import refusals
+from pixvox.providers.modal.endpoints import Endpoint
 from pixvox.upstream import Safety, polled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pixvox.providers.modal.config import Config
-    from pixvox.upstream import Origin, Reply, Upstream
+    from pixvox.upstream import Reply, Upstream
 
 CANCEL_SECONDS = 2.0
 MAX_NEW_TOKENS = 2048
@@ -50,10 +51,13 @@ class Jobs:
     """
 
     def __init__(self, config: Config, upstream: Upstream) -> None:
-        self._submit = _Endpoint(config.job_submit, upstream)
-        self._status = _Endpoint(config.job_status, upstream)
-        self._result = _Endpoint(config.job_result, upstream)
-        self._cancel = _Endpoint(config.job_cancel, upstream) if config.job_cancel else None
+        def endpoint(url: str) -> Endpoint:
+            return Endpoint(url, upstream, read_seconds=_READ_SECONDS, token=config.token)
+
+        self._submit = endpoint(config.job_submit)
+        self._status = endpoint(config.job_status)
+        self._result = endpoint(config.job_result)
+        self._cancel = endpoint(config.job_cancel) if config.job_cancel else None
         self._poll_seconds = config.job_poll_seconds
 
     async def done(self, fields: Mapping[str, object]) -> tuple[str, bytes]:
@@ -93,7 +97,7 @@ class Jobs:
     async def _completed(self, job: Job, begun: Reply) -> bool | None:
         """Return True if the job has its result, None while it has not ended."""
         reply = await self._status.call("GET", _query(job), None, Safety.FOLLOW_UP, "speech job poll", begun)
-        if reply.status in _PASSING:
+        if reply.status in _PASSING and not refusals.complaint_of(reply).spent:
             return None
         if reply.status != 200:
             raise refusals.error_of(refusals.complaint_of(reply), followed=True)
@@ -125,33 +129,6 @@ class Jobs:
 
 class _State(msgspec.Struct):
     status: str = ""
-
-
-class _Endpoint:
-    """One address of the app."""
-
-    def __init__(self, url: str, upstream: Upstream) -> None:
-        parts = urlsplit(url)
-        self._path = parts.path or "/"
-        self._origin: Origin = upstream.origin(
-            f"{parts.scheme}://{parts.netloc}",
-            read_seconds=_READ_SECONDS,
-            refusal=refusals.retry_seconds,
-            identify=refusals.ids_of,
-            propagate=True,
-        )
-
-    async def call(
-        self,
-        method: str,
-        query: str,
-        body: bytes | None,
-        safety: Safety,
-        operation: str,
-        follows: Reply | None = None,
-    ) -> Reply:
-        path = f"{self._path}{query}"
-        return await self._origin.call(method, path, body=body, safety=safety, operation=operation, follows=follows)
 
 
 def _query(job: Job) -> str:

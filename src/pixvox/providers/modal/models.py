@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from pixvox import references
+from pixvox.media import audio
+from pixvox.providers.worker.models import LANGUAGE_NAMES
 from pixvox.v1 import media_pb2, model_service_pb2
 
 if TYPE_CHECKING:
@@ -19,6 +22,11 @@ INPUT_MIME_TYPES = ("image/jpeg", "image/png", "image/webp")
 MAX_INPUT_BYTES = 31 * 1024 * 1024
 MAX_INPUT_PIXELS = 40_000_000
 
+# The service makes every rate out of the worker's own, which is the first.
+RATES = (24_000, 8_000, 16_000, 48_000)
+# Of the checkpoints "CustomVoice" of Qwen3-TTS; workers compare without regard to case.
+SPEAKERS = ("Vivian", "Serena", "Uncle_Fu", "Dylan", "Eric", "Ryan", "Aiden", "Ono_Anna", "Sohee")
+
 _DEFAULT_SIDE = 1328
 _MIN_SIDE = 64
 _STEP = 16
@@ -28,14 +36,20 @@ class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A model of a deployment.
 
     Attributes:
-        verb: What it does.
+        verb: What it does: ``speak`` with voices of its own, or ``clone``, which is to speak with voices of the catalogue.
         max_pixels: Of one picture that it makes: the worker's ``MAX_PIXELS``.
         aliases: Other names that requests may use.
+        voices: Of one that speaks with its own; the first is the default.
+        max_text_characters: Of one call of one that speaks.
+        takes_instructions: Whether one that speaks with its own voices can be told how; the small ones cannot.
     """
 
-    verb: Literal["generate", "edit"]
+    verb: Literal["generate", "edit", "speak", "clone"]
     max_pixels: int = 4_194_304
     aliases: tuple[str, ...] = ()
+    voices: tuple[str, ...] = SPEAKERS
+    max_text_characters: int = 2_000
+    takes_instructions: bool = False
 
 
 BUILT_IN: Mapping[str, Served] = {
@@ -44,16 +58,27 @@ BUILT_IN: Mapping[str, Served] = {
 }
 
 
-def table(served: Mapping[str, Served]) -> list[model_service_pb2.Model]:
+def table(served: Mapping[str, Served], *, designs: bool = False) -> list[model_service_pb2.Model]:
     """Return the capability table.
 
+    Args:
+        served: The models by their ids.
+        designs: Whether somebody invents voices for those that speak with voices of the catalogue.
+
     Raises:
-        ValueError: A model's largest picture is smaller than the smallest.
+        ValueError: A model's largest picture is smaller than the smallest, or it has no voice.
     """
-    return [_model(name, one) for name, one in served.items()]
+    return [_model(name, one, designs=designs) for name, one in served.items()]
 
 
-def _model(name: str, served: Served) -> model_service_pb2.Model:
+def speaks(served: Served) -> bool:
+    """Tell whether a model speaks."""
+    return served.verb in {"speak", "clone"}
+
+
+def _model(name: str, served: Served, *, designs: bool) -> model_service_pb2.Model:
+    if speaks(served):
+        return _speaker(name, served, designs=designs)
     if served.max_pixels < _DEFAULT_SIDE**2:
         message = f"models.{name}.max_pixels: {served.max_pixels} is less than {_DEFAULT_SIDE} x {_DEFAULT_SIDE}"
         raise ValueError(message)
@@ -75,6 +100,44 @@ def _model(name: str, served: Served) -> model_service_pb2.Model:
             max_input_pixels=MAX_INPUT_PIXELS,
         )
     )
+    return model
+
+
+def _speaker(name: str, served: Served, *, designs: bool) -> model_service_pb2.Model:
+    own = served.verb == "speak"
+    if own and not served.voices:
+        message = f"models.{name}.voices: is empty; a model that speaks with its own voices has some"
+        raise ValueError(message)
+    model = model_service_pb2.Model(
+        id=name, description="Speaks on GPUs of Modal, in our own worker.", aliases=served.aliases
+    )
+    model.stream_speech.CopyFrom(
+        model_service_pb2.StreamSpeechCapability(
+            voices=[model_service_pb2.ModelVoice(id=voice) for voice in served.voices if own],
+            language_codes=list(LANGUAGE_NAMES),
+            encodings=list(audio.SAMPLE_RATES_HERTZ),
+            sample_rates_hertz=RATES,
+            max_text_characters=served.max_text_characters,
+            takes_instructions=own and served.takes_instructions,
+            needs_made_voice=not own,
+            streams_audio=True,
+        )
+    )
+    return model if own else with_makings(model, designs=designs, needs_transcript=False)
+
+
+def with_makings(model: model_service_pb2.Model, *, designs: bool, needs_transcript: bool) -> model_service_pb2.Model:
+    """Return a model that speaks with voices of the catalogue, with the capability to make them.
+
+    Args:
+        model: Is changed.
+        designs: Whether somebody invents voices for it.
+        needs_transcript: Whether it has to be told what is said in a recording.
+    """
+    codes = list(model.stream_speech.language_codes)
+    model.clone_voice.CopyFrom(references.clone_capability(codes, needs_transcript=needs_transcript))
+    if designs:
+        model.design_voice.CopyFrom(references.design_capability(codes))
     return model
 
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from pixvox import errors
 from pixvox.upstream import Ids, Reply
 
+CALL_ID = "__modal_function_call_id"
 RATE_SECONDS = 1.0
 
 _NOT_IDENTIFIER = re.compile(r"[^A-Za-z0-9._:-]+")
 _EDGE = "modal-http"
+# What says of a job how it is has no more.
+_MOST_JOB_BYTES = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Complaint:
 
 def complaint_of(reply: Reply) -> Complaint:
     """Return what a reply says that is no result."""
-    worker = _worker(reply)
+    worker = _worker(reply.body)
     if worker is None:
         words = reply.body[:512].decode(errors="replace").strip().lower()
         known = words.startswith(_EDGE)
@@ -69,9 +73,15 @@ def retry_seconds(reply: Reply) -> float | None:
 
 
 def ids_of(reply: Reply) -> Ids:
-    """Return what a reply calls itself; for `Upstream.origin`."""
+    """Return what a reply calls itself, and the work that it is about; for `Upstream.origin`."""
     code = complaint_of(reply).code if reply.status >= 400 else ""
-    return Ids(request_id_of(reply), code=code)
+    return Ids(request_id_of(reply), task=call_id(reply) or _job_id(reply), code=code)
+
+
+def call_id(reply: Reply) -> str:
+    """Return what Modal calls the work that a redirect is about, or an empty string."""
+    query = parse_qs(urlsplit(reply.headers.get("Location", "")).query)
+    return identifier(query.get(CALL_ID, [""])[0])
 
 
 def request_id_of(reply: Reply) -> str:
@@ -106,6 +116,25 @@ def error_of(complaint: Complaint, *, request_id: str = "", followed: bool = Fal
     return kind(_SENTENCES[kind].format(status=complaint.status), metadata=metadata, retry_after=retry_after)
 
 
+def broken_off_by(event: bytes, request_id: str) -> errors.PixvoxError:
+    """Return our error for the worker's complaint in the middle of a stream, some of which has been handed on.
+
+    Args:
+        event: Its data.
+        request_id: What they call the request, or empty.
+    """
+    code = identifier(_worker(event) or "", 64)
+    metadata = {"provider_code": code, "provider_request_id": request_id, "replay": "committed"}
+    if code in _TIMEOUTS:
+        return errors.ProviderTimeoutError(_SENTENCES[errors.ProviderTimeoutError], metadata=metadata)
+    message = "The worker failed in the middle of its answer; the audio is incomplete."
+    return errors.ProviderInternalError(message, metadata=metadata)
+
+
+class _Job(msgspec.Struct):
+    job_id: str = ""
+
+
 class _Error(msgspec.Struct):
     type: str | None = None
 
@@ -115,10 +144,19 @@ class _Envelope(msgspec.Struct):
     status: object = None
 
 
-def _worker(reply: Reply) -> str | None:
-    """Return the worker's type of error, empty if it gives none; None if the reply is not the worker's."""
+def _job_id(reply: Reply) -> str:
+    if reply.status != 200 or len(reply.body) > _MOST_JOB_BYTES:
+        return ""
     try:
-        envelope = msgspec.json.decode(reply.body, type=_Envelope)
+        return identifier(msgspec.json.decode(reply.body, type=_Job).job_id)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
+
+
+def _worker(document: bytes) -> str | None:
+    """Return the worker's type of error, empty if it gives none; None if the document is not the worker's."""
+    try:
+        envelope = msgspec.json.decode(document, type=_Envelope)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if isinstance(envelope.error, _Error) and envelope.error.type:
@@ -180,6 +218,7 @@ _WORKER_STATUSES: dict[int, type[errors.PixvoxError]] = {
     503: errors.ProviderUnavailableError,
     504: errors.ProviderTimeoutError,
 }
+_TIMEOUTS = frozenset({"timeout_error"})
 # What is known to have cost time on a GPU.
 _AFTER_WORK = frozenset({errors.ProviderInternalError, errors.ProviderTimeoutError})
 _SENTENCES: dict[type[errors.PixvoxError], str] = {

@@ -15,7 +15,9 @@ from pixvox.media.images import probed
 from pixvox.provider import Blob
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from google.protobuf.struct_pb2 import Struct
 
     from pixvox.v1 import image_service_pb2, model_service_pb2
 
@@ -97,6 +99,32 @@ def edited(body: bytes) -> Blob:
     return _picture(answer.processed_image or answer.processed_image_base64, answer.seed)
 
 
+def numbers(options: Struct, names: Collection[str], prefix: str = "") -> dict[str, float]:
+    """Return the numbers that the caller gives under this kind of provider.
+
+    Args:
+        options: The request's `provider_options`.
+        names: That there are.
+        prefix: Of the field in the request, for the error.
+
+    Raises:
+        InvalidRequestError: There is something else.
+    """
+    if KIND not in options.fields:
+        return {}
+    path, value = f"{prefix}{_PATH}", options.fields[KIND]
+    if value.WhichOneof("kind") != "struct_value":
+        raise _invalid(path, f"has to be an object with {' and '.join(names)}")
+    found: dict[str, float] = {}
+    for name, one in value.struct_value.fields.items():
+        if name not in names:
+            raise _invalid(f"{path}.{name}", f"is not one of {', '.join(names)}")
+        if one.WhichOneof("kind") != "number_value" or one.number_value <= 0:
+            raise _invalid(f"{path}.{name}", "has to be a number above 0")
+        found[name] = int(one.number_value) if one.number_value.is_integer() else one.number_value
+    return found
+
+
 class _Data(msgspec.Struct):
     b64_json: str = ""
     seed: int | None = None
@@ -123,20 +151,7 @@ def _common(request: Request) -> dict[str, object]:
 
 
 def _options(request: Request) -> dict[str, float]:
-    """Return the numbers that the caller gives under this kind of provider."""
-    if KIND not in request.provider_options.fields:
-        return {}
-    value = request.provider_options.fields[KIND]
-    if value.WhichOneof("kind") != "struct_value":
-        raise _invalid(_PATH, f"has to be an object with {' and '.join(_OPTIONS)}")
-    found: dict[str, float] = {}
-    for name, one in value.struct_value.fields.items():
-        if name not in _OPTIONS:
-            raise _invalid(f"{_PATH}.{name}", f"is not one of {', '.join(_OPTIONS)}")
-        if one.WhichOneof("kind") != "number_value" or one.number_value <= 0:
-            raise _invalid(f"{_PATH}.{name}", "has to be a number above 0")
-        found[name] = int(one.number_value) if one.number_value.is_integer() else one.number_value
-    return found
+    return numbers(request.provider_options, _OPTIONS)
 
 
 def _invalid(path: str, description: str) -> InvalidRequestError:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from typing import TYPE_CHECKING, Literal, Self
 
 from aiohttp import web  # a server, not upstream traffic
 
+from pixvox.testing.modal.answers import Answer, ContractError
+from pixvox.testing.modal.clocks import Clock, WallClock, waited
 from pixvox.testing.modal.faults import AppAnswer, Cut, Faults, Verbatim, edge_answer
 from pixvox.testing.modal.record import Journal, RequestRecord
-from pixvox.testing.modal.worker import Answer, Asked, ContractError, Worker, health, read
+from pixvox.testing.modal.worker import Asked, Worker, health, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
+
+    from pixvox.testing.modal.speech import Kind
 
 CALL_ID = "__modal_function_call_id"
 REDIRECT_SECONDS = 150.0
@@ -23,6 +26,7 @@ _MOST_BODY_BYTES = 64 * 1024 * 1024
 _OPERATIONS = {
     ("POST", "/process"): "edit",
     ("POST", "/v1/images/generations"): "generate",
+    ("POST", "/v1/audio/speech"): "speech",
     ("GET", "/health"): "health",
 }
 
@@ -36,18 +40,22 @@ class ModalEmulator:
         secret: Of the proxy token.
         redirect_seconds: After which a function's request is redirected; 150 at Modal.
         cold_seconds: That a container takes to start.
-        work_seconds: That one picture takes.
+        work_seconds: That one picture takes, or speech until it begins.
         models: That the worker takes for its own.
+        speech: What its model is that speaks, or each of several, as no real worker has them; None if it has none.
+        piece_seconds: That one character takes to be spoken.
+        clock: By which all this time passes; unset means the wall's.
 
     Attributes:
         faults: What shall go wrong.
         stopped: Whether the app is.
         spent: Whether the workspace has spent what it may.
         max_concurrency: Requests that a server takes at once; 0 is no limit.
+        holding: Requests that are being held until there is something to answer.
         worker: Behind the edge.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a deployment has as many settings
         self,
         *,
         kind: Literal["function", "server"] = "function",
@@ -57,12 +65,17 @@ class ModalEmulator:
         cold_seconds: float = 0.0,
         work_seconds: float = 0.0,
         models: Collection[str] = ("Qwen-Image", "Qwen-Image-Edit"),
+        speech: Kind | Mapping[str, Kind] | None = None,
+        piece_seconds: float = 0.0,
+        clock: Clock | None = None,
     ) -> None:
         self.faults = Faults()
         self.stopped = False
         self.spent = False
         self.max_concurrency = 0
-        self.worker = Worker(models, work_seconds)
+        self.holding = 0
+        self._clock = clock or WallClock()
+        self.worker = Worker(models, work_seconds, self._clock, speech, piece_seconds)
         self._kind = kind
         self._token = (key, secret)
         self._redirect_seconds = redirect_seconds
@@ -106,7 +119,7 @@ class ModalEmulator:
     @property
     def warm(self) -> bool:
         """Whether a container is up."""
-        return self._ready_at is not None and time.monotonic() >= self._ready_at
+        return self._ready_at is not None and self._clock() >= self._ready_at
 
     def scale_to_zero(self) -> None:
         """Stop the containers, as after the time of scale-down."""
@@ -143,6 +156,9 @@ class ModalEmulator:
             return web.Response()
         record.status = answer.status
         headers = {**answer.headers, "Content-Type": answer.content_type}
+        if answer.pieces is not None:
+            response = web.StreamResponse(status=answer.status, headers=headers)
+            return await _streamed(request, record, response, answer.pieces)
         return web.Response(status=answer.status, body=answer.body, headers=headers)
 
     async def _answered(self, request: web.Request, record: RequestRecord, call_id: str) -> Answer | None:
@@ -203,13 +219,16 @@ class ModalEmulator:
 
     async def _waited(self, request: web.Request, task: asyncio.Task[Answer], call_id: str) -> Answer:
         seconds = self._redirect_seconds if self._kind == "function" else None
+        self.holding += 1
         try:
-            await asyncio.wait({task}, timeout=seconds)
+            await waited(task, seconds, self._clock)
         except asyncio.CancelledError:
             # Only before the first redirect does the work depend on the connection.
             if CALL_ID not in request.query:
                 task.cancel()
             raise
+        finally:
+            self.holding -= 1
         if task.cancelled():
             return _verbatim(edge_answer(408, "missing request, possibly due to expiry or cancellation"))
         if task.done():
@@ -219,11 +238,32 @@ class ModalEmulator:
 
     def _start(self) -> None:
         if self._ready_at is None:
-            self._ready_at = time.monotonic() + self._cold_seconds
+            self._ready_at = self._clock() + self._cold_seconds
 
     async def _started(self) -> None:
         self._start()
-        await asyncio.sleep(max(0.0, (self._ready_at or 0.0) - time.monotonic()))
+        await self._clock.sleep(max(0.0, (self._ready_at or 0.0) - self._clock()))
+
+
+async def _streamed(
+    request: web.Request, record: RequestRecord, response: web.StreamResponse, pieces: AsyncIterator[bytes | None]
+) -> web.StreamResponse:
+    try:
+        await response.prepare(request)
+        async for piece in pieces:
+            if piece is None:
+                if request.transport is not None:
+                    request.transport.abort()
+                return response
+            await response.write(piece)
+    except asyncio.CancelledError:
+        record.left = True
+        raise
+    except ConnectionError:
+        record.left = True
+        return response
+    await response.write_eof()
+    return response
 
 
 def _verbatim(ordered: Verbatim) -> Answer:

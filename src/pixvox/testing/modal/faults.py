@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Operation = Literal["generate", "edit", "health", "result"]
+Operation = Literal["generate", "edit", "speech", "health", "result"]
 
 EDGE_PREFIX = "modal-http: "
 
@@ -68,7 +68,20 @@ class Slow:
     seconds: float
 
 
-Effect = Verbatim | AppAnswer | NoPicture | Cut | Slow
+@dataclass(frozen=True, slots=True)
+class SpeechBreak:
+    """A stream of speech breaks off.
+
+    Attributes:
+        after: So many characters that were spoken.
+        how: ``cut`` ends the connection, ``error`` sends an event that says so, ``end`` stops as if that were all.
+    """
+
+    after: int
+    how: Literal["cut", "error", "end"] = "cut"
+
+
+Effect = Verbatim | AppAnswer | NoPicture | Cut | Slow | SpeechBreak
 
 
 @dataclass(slots=True)
@@ -76,7 +89,7 @@ class Fault:
     """An effect, and what meets it.
 
     Attributes:
-        operation: ``generate``, ``edit``, ``health``, or ``result`` for what follows a redirect.
+        operation: ``generate``, ``edit``, ``speech``, ``health``, or ``result`` for what follows a redirect.
         effect: What happens.
         times: How many requests meet it; None is all.
     """

@@ -1,20 +1,20 @@
-"""An emulator of the earlier speech app on Modal: jobs that are submitted, asked after, fetched and perhaps cancelled."""
+"""An emulator of the earlier speech apps on Modal: jobs, the cloning of a short text by one call, and the design of voices."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import secrets
 import time
-import wave
 from dataclasses import dataclass, field
 from typing import Self
 
 from aiohttp import web  # a server, not upstream traffic
 
-RATE = 24_000
+from pixvox.testing.modal.edge import CALL_ID
+from pixvox.testing.modal.speech import said, wav
+
 _MOST_BODY_BYTES = 16 * 1024 * 1024
-_SAMPLES_OF_A_CHARACTER = 1_200
+_MOST_DESIGN_CHARACTERS = 500
 
 
 @dataclass(slots=True)
@@ -39,15 +39,24 @@ class JobApp:
 
     Args:
         seconds: That a job takes.
+        redirects: How often a clone or a design redirects before its audio comes.
 
     Attributes:
         jobs: By their ids.
+        clones: The fields of texts that were spoken by one call.
+        designs: The fields of designs.
+        slow_seconds: That a clone or a design takes.
         failing: Whether jobs fail that are submitted from now on.
         forgetful: Whether the connection of the next submission ends without an answer, after the job was begun.
     """
 
-    def __init__(self, *, seconds: float = 0.0) -> None:
+    def __init__(self, *, seconds: float = 0.0, redirects: int = 0) -> None:
         self.jobs: dict[str, Job] = {}
+        self.clones: list[dict[str, object]] = []
+        self.designs: list[dict[str, object]] = []
+        self.slow_seconds = 0.0
+        self._redirects = redirects
+        self._redirected: dict[str, tuple[int, str]] = {}
         self.failing = False
         self.forgetful = False
         self._seconds = seconds
@@ -61,6 +70,8 @@ class JobApp:
         app.router.add_get("/job-status", self._status)
         app.router.add_get("/job-result", self._result)
         app.router.add_post("/cancel-job", self._cancel)
+        app.router.add_route("*", "/clone", self._cloned)
+        app.router.add_route("*", "/design", self._designed)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -76,7 +87,11 @@ class JobApp:
     def urls(self) -> dict[str, str]:
         """The addresses of the endpoints by their names in the environment."""
         names = {"SUBMIT": "submit-job", "STATUS": "job-status", "RESULT": "job-result", "CANCEL": "cancel-job"}
-        return {f"MODAL_JOB_{name}": f"http://127.0.0.1:{self._port}/{path}" for name, path in names.items()}
+        return {f"MODAL_JOB_{name}": self.url(path) for name, path in names.items()}
+
+    def url(self, path: str) -> str:
+        """Return the address of an endpoint, such as ``clone`` or ``design``."""
+        return f"http://127.0.0.1:{self._port}/{path}"
 
     async def _submit(self, request: web.Request) -> web.StreamResponse:
         fields = await request.json()
@@ -103,8 +118,43 @@ class JobApp:
             return web.json_response({"detail": "failed or expired"}, status=500)
         if time.monotonic() < job.done_at:
             return web.json_response({"status": "running"}, status=202)
-        file = await asyncio.to_thread(_wav, said(str(job.fields["text"])))
+        file = await asyncio.to_thread(wav, said(str(job.fields["text"])))
         return web.Response(body=file, content_type="audio/wav")
+
+    async def _cloned(self, request: web.Request) -> web.StreamResponse:
+        if CALL_ID in request.query:
+            return await self._resumed(request)
+        fields = await request.json()
+        if not all(fields.get(name) for name in ("text", "ref_audio_base64", "ref_text")):
+            return web.json_response({"detail": "text, ref_audio_base64 and ref_text are required"}, status=400)
+        self.clones.append(fields)
+        return await self._spoken(request, str(fields["text"]))
+
+    async def _designed(self, request: web.Request) -> web.StreamResponse:
+        if CALL_ID in request.query:
+            return await self._resumed(request)
+        fields = await request.json()
+        if not all(1 <= len(fields.get(name, "")) <= _MOST_DESIGN_CHARACTERS for name in ("text", "instruct")):
+            return web.json_response({"detail": "text and instruct have 1 to 500 characters"}, status=400)
+        self.designs.append(fields)
+        if self.failing:
+            return web.json_response({"detail": "CUDA error"}, status=500)
+        return await self._spoken(request, str(fields["text"]))
+
+    async def _resumed(self, request: web.Request) -> web.StreamResponse:
+        if request.method != "GET":
+            return web.Response(status=400, text="modal-http: bad redirect method")
+        left, text = self._redirected.pop(request.query[CALL_ID])
+        return await self._spoken(request, text, left)
+
+    async def _spoken(self, request: web.Request, text: str, left: int | None = None) -> web.StreamResponse:
+        left = self._redirects if left is None else left
+        if left:
+            call_id = request.query.get(CALL_ID) or f"fc-{secrets.token_hex(8)}"
+            self._redirected[call_id] = (left - 1, text)
+            raise web.HTTPSeeOther(f"{request.path}?{CALL_ID}={call_id}")
+        await asyncio.sleep(self.slow_seconds)
+        return web.Response(body=await asyncio.to_thread(wav, said(text)), content_type="audio/wav")
 
     async def _cancel(self, request: web.Request) -> web.StreamResponse:
         job_id = (await request.json())["job_id"]
@@ -112,18 +162,3 @@ class JobApp:
             return web.json_response({"detail": "no such job"}, status=500)
         self.jobs[job_id].cancelled = True
         return web.json_response({"job_id": job_id, "status": "cancelled"})
-
-
-def said(text: str) -> bytes:
-    """Return the samples, 16-bit little-endian mono at 24 kHz, that a text is spoken with: a level for each character."""
-    return b"".join((1 + ord(one) % 8_000).to_bytes(2, "little") * _SAMPLES_OF_A_CHARACTER for one in text)
-
-
-def _wav(samples: bytes) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as written:
-        written.setnchannels(1)
-        written.setsampwidth(2)
-        written.setframerate(RATE)
-        written.writeframes(samples)
-    return file.getvalue()

@@ -17,7 +17,7 @@ class RequestRecord:
     """One request, as far as it has got.
 
     Attributes:
-        operation: ``generate``, ``edit``, ``health``, ``result``, or empty for a path that is not emulated.
+        operation: ``generate``, ``edit``, ``speech``, ``health``, ``result``, or empty for a path that is not emulated.
         method: Of HTTP.
         path: Without the query.
         query: Decoded.

@@ -1,8 +1,7 @@
-"""The app behind the emulated edge: the part of our worker's contract that asks for pictures."""
+"""The app behind the emulated edge: the part of our worker's contract that asks for pictures and for speech."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 from aiohttp import BodyPartReader  # a server, not upstream traffic
 from PIL import Image, UnidentifiedImageError
 
+from pixvox.testing.modal import speech
+from pixvox.testing.modal.answers import Answer, ContractError, failed
 from pixvox.testing.modal.faults import AppAnswer, Effect, NoPicture, Slow
 from pixvox.testing.modal.pictures import changed, drawn
 
@@ -20,25 +21,10 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from pixvox.testing.modal.clocks import Clock
+
 _DEFAULT_SIZE = (1328, 1328)
 _PICTURE_PARTS = ("image", "file", "image[]")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the app answers.
-
-    Attributes:
-        status: Of HTTP.
-        body: As it is.
-        content_type: Of the body.
-        headers: Beside it.
-    """
-
-    status: int
-    body: bytes
-    content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +42,6 @@ class Asked:
     raw: bool = False
 
 
-class ContractError(Exception):
-    """The request is not as the contract says."""
-
-    def __init__(self, status: int, message: str, kind: str = "invalid_request_error") -> None:
-        super().__init__(message)
-        self.answer = failed(status, kind, message)
-
-
 class Worker:
     """A loaded model that takes its time.
 
@@ -72,20 +50,33 @@ class Worker:
         finished: How many of them came to their end.
     """
 
-    def __init__(self, models: Collection[str], work_seconds: float) -> None:
+    def __init__(
+        self,
+        models: Collection[str],
+        work_seconds: float,
+        clock: Clock,
+        speech: speech.Kind | Mapping[str, speech.Kind] | None = None,
+        piece_seconds: float = 0.0,
+    ) -> None:
         self.models = models
         self.work_seconds = work_seconds
+        self._clock = clock
+        self._speech = speech
+        self._piece_seconds = piece_seconds
         self.begun = 0
         self.finished = 0
 
     async def perform(self, operation: str, asked: Asked, effect: Effect | None) -> Answer:
         """Do the work, and return what the app says."""
         self.begun += 1
-        await asyncio.sleep(effect.seconds if isinstance(effect, Slow) else self.work_seconds)
+        await self._clock.sleep(effect.seconds if isinstance(effect, Slow) else self.work_seconds)
         self.finished += 1
         if isinstance(effect, AppAnswer):
             return failed(effect.status, effect.type, effect.message, effect.headers)
         try:
+            if operation == "speech":
+                speech.check(asked.fields, self._kind(asked))
+                return speech.answer(asked.fields, effect, self._piece_seconds, self._clock)
             self._check(asked)
             made = _made(asked) if not isinstance(effect, NoPicture) else b"no picture at all"
         except ContractError as error:
@@ -93,6 +84,11 @@ class Worker:
         if asked.raw:
             return Answer(200, made, "image/png")
         return _edited(made, asked) if operation == "edit" else _generated(made, asked)
+
+    def _kind(self, asked: Asked) -> speech.Kind | None:
+        if self._speech is None or isinstance(self._speech, str):
+            return self._speech
+        return self._speech.get(str(asked.fields.get("model")))
 
     def _check(self, asked: Asked) -> None:
         if not asked.fields.get("prompt"):
@@ -105,12 +101,6 @@ class Worker:
 def health() -> Answer:
     """Return what a worker says that is ready."""
     return Answer(200, json.dumps({"status": "ok", "model_loaded": True, "queue_depth": 0}).encode())
-
-
-def failed(status: int, kind: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Return the app's answer for a failure."""
-    error = {"message": message, "type": kind, "param": None, "code": status}
-    return Answer(status, json.dumps({"success": False, "error": error}).encode(), headers=headers or {})
 
 
 async def read(request: web.Request, operation: str) -> Asked:
@@ -128,7 +118,7 @@ async def read(request: web.Request, operation: str) -> Asked:
         raise ContractError(400, "the body is no JSON") from error
     if not isinstance(body, dict):
         raise ContractError(400, "the body is no object")
-    if operation == "generate":
+    if operation in {"generate", "speech"}:
         return Asked(body)
     encoded = body.pop("image_base64", None) or body.pop("image", None)
     options = body.pop("options", None) or {}
