@@ -11,7 +11,7 @@ PROTOSET := src/pixvox/v1/pixvox.binpb
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-worker test-worker-speech gpu-check worker-openapi check fmt proto protoset land-contract bench lock clean
+.PHONY: help demo run test test-worker test-worker-speech test-through-service gpu-check worker-openapi check fmt proto protoset land-contract bench lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "  %-19s %s\n", $$1, $$2 }'
@@ -25,16 +25,20 @@ run: $(INSTALLED) ## serve on 127.0.0.1, gRPC on 50051 and HTTP on 8080
 test: $(INSTALLED) ## run the tests; ARGS="-k name" goes to pytest
 	@$(BIN)/pytest $(ARGS)
 
-test-worker: $(WORKER)/.installed ## run the tests of the GPU worker, in its two environments with torch
+test-worker: $(WORKER)/.installed ## run the tests of the GPU worker with tiny models, alone and through the service
 	@$(WORKER)/bin/mypy --strict --python-version 3.11 src/pixvox_worker
 	@$(WORKER)/bin/pytest -c tests/worker/pytest.ini $(or $(ARGS),tests/worker)
 	@$(if $(ARGS),,$(MAKE) test-worker-speech)
+	@$(if $(ARGS),,$(MAKE) test-through-service)
 
 gpu-check: ## build, time and verify the GPU worker on a CUDA machine; ARGS="--model ID", "--device cpu"
 	@$(PYTHON) scripts/gpu_check.py $(ARGS)
 
 test-worker-speech: $(SPEAKER)/.installed ## run the tests of the worker that speaks, in an environment of its own
 	@$(SPEAKER)/bin/pytest -c tests/worker_speech/pytest.ini $(or $(ARGS),tests/worker_speech)
+
+test-through-service: $(INSTALLED) $(WORKER)/.installed $(SPEAKER)/.installed ## run gRPC calls that real workers serve
+	@PIXVOX_TEST_TORCH=1 $(BIN)/pytest $(or $(ARGS),tests/with_torch)
 
 worker-openapi: $(WORKER)/.installed ## write the OpenAPI document of the worker to docs
 	@PYTHONPATH=src $(WORKER)/bin/python -m pixvox_worker.openapi > docs/worker-openapi.json

@@ -157,6 +157,15 @@ def test_an_empty_key_is_no_key(tmp_path, monkeypatch):
     assert list(load(environment={"QWEN_API_KEY": ""}).providers) == ["sandbox"]
 
 
+def test_without_a_file_the_address_of_a_worker_or_a_job_app_makes_their_providers_appear_before_the_others():
+    environment = {"QWEN_API_KEY": "key", "AI_SERVICE_HOST": "gpu", "AI_SERVICE_PORT": "9000"}
+    found = load(environment=environment)
+    assert list(found.providers) == ["worker", "dashscope", "sandbox"]
+    assert found.providers["worker"] == {"host": "gpu", "port": "9000", "kind": "worker"}
+    jobs = {f"MODAL_JOB_{name}": f"https://modal.test/{name}" for name in ("SUBMIT", "STATUS", "RESULT")}
+    assert list(load(environment=environment | jobs).providers) == ["worker", "modal", "dashscope", "sandbox"]
+
+
 def test_the_environment_fills_what_a_providers_table_leaves_out(file):
     file.write_text('[providers.qwen]\nkind = "dashscope"\nregion = "bj"\n')
     loaded = load(file, environment={"QWEN_API_KEY": "key", "QWEN_REGION": "sg"})

@@ -65,7 +65,7 @@ PROVIDER_ENVIRONMENT = {
     },
 }
 # Fields whose presence in the environment is enough for the provider to be there when no file says otherwise.
-KEY_FIELDS = {"dashscope": "api_key", "modal": "job_submit"}
+KEY_FIELDS = {"dashscope": "api_key", "modal": "job_submit", "worker": "host"}
 
 # The plans' switch of all speech from one provider to the other, and each mode's kind of provider.
 SPEECH_MODE = "TTS_PROVIDER_MODE"

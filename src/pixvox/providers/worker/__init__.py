@@ -103,14 +103,6 @@ class Worker:
         """Make a voice from a description; see `pixvox.provider.VoiceDesigner`."""
         return await self._voices.design_voice(request, model)
 
-    async def delete_voice(self, voice: voice_service_pb2.Voice) -> None:
-        """Delete a voice; see `pixvox.provider.VoiceDeleter`."""
-        await self._voices.delete_voice(voice)
-
-    async def find_voices(self, voice: voice_service_pb2.Voice) -> Sequence[MadeVoice]:
-        """Return what a making has made; see `pixvox.provider.VoiceFinder`."""
-        return await self._voices.find_voices(voice)
-
     async def aclose(self) -> None:
         """Nothing is open but connections of the service."""
 

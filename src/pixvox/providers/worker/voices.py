@@ -12,8 +12,6 @@ from pixvox.providers.worker.speech import language_name, utterance
 from pixvox.utterances import BYTES_PER_SAMPLE, senseless
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pixvox.provider import MadeVoice, Recording
     from pixvox.providers.worker.fleet import Fleet
     from pixvox.v1 import model_service_pb2, voice_service_pb2
@@ -23,7 +21,7 @@ _RATE = 24_000
 
 
 class WorkerVoices:
-    """The verbs of `pixvox.provider.VoiceCloner`, `VoiceDesigner`, `VoiceDeleter` and `VoiceFinder`."""
+    """The verbs of `pixvox.provider.VoiceCloner` and `VoiceDesigner`."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -68,10 +66,3 @@ class WorkerVoices:
         if not preview:
             raise senseless("says that it has spoken the preview, and gave no audio", spoken.request_id)
         return await references.designed(request, bytes(preview), _RATE, provider_request_id=spoken.request_id)
-
-    async def delete_voice(self, voice: voice_service_pb2.Voice) -> None:
-        """Do nothing: there is nothing to delete but what the catalogue has."""
-
-    async def find_voices(self, voice: voice_service_pb2.Voice) -> Sequence[MadeVoice]:
-        """Return nothing: what a call that broke off has made is lost, and in nobody's way."""
-        return ()
