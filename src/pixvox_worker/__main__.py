@@ -8,12 +8,16 @@ import uvicorn
 
 from pixvox_worker.app import create_app
 from pixvox_worker.settings import from_environment
+from pixvox_worker.telemetry import TraceFilter
 
 
 def main() -> None:
     """Serve until told to stop."""
     settings = from_environment()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    output = logging.StreamHandler()
+    output.addFilter(TraceFilter())
+    form = "%(asctime)s %(levelname)s %(name)s %(message)s trace=%(trace_id)s"
+    logging.basicConfig(level=logging.INFO, format=form, handlers=[output])
     uvicorn.run(
         create_app(settings),
         host=settings.host,

@@ -10,6 +10,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from pixvox_worker import telemetry
+from pixvox_worker.deadlines import ARRIVED
 from pixvox_worker.failures import Failure, TooLarge, Unauthorized
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from pixvox_worker.metrics import Metrics
     from pixvox_worker.settings import Settings
+    from pixvox_worker.spans import Request, Spans
 
 _log = logging.getLogger(__name__)
 # Probes and the scraper have no key to give.
@@ -27,8 +30,9 @@ _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 class Access:
     """The outermost layer of the application, plain ASGI so that a disconnect reaches those inside."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, spans: Spans | None = None) -> None:
         self._app = app
+        self._spans = spans
         self._keys = tuple(key.encode() for key in settings.api_keys)
         self._max_bytes = settings.max_upload_mb * 1024 * 1024
         self._metrics = metrics
@@ -39,13 +43,28 @@ class Access:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send, self._max_bytes)
+        scope[ARRIVED] = exchange.begun
+        span = self._span(scope, exchange)
+        telemetry.enter(exchange.headers, span)
         try:
             self._check(scope, exchange.headers)
             await self._app(scope, exchange.receive, exchange.send)
         except Failure as failure:
             await exchange.refuse(failure)
+        except Exception:
+            # The framework answers it outside of this layer.
+            exchange.status, exchange.started = 500, True
+            raise
         finally:
             self._record(scope, exchange)
+            if span is not None:
+                span.end(scope, exchange.status if exchange.started else None)
+
+    def _span(self, scope: Scope, exchange: _Exchange) -> Request | None:
+        """Of a request that works or changes something; those that look are too many and tell nothing."""
+        if self._spans is None or scope["method"] != "POST":
+            return None
+        return self._spans.begin(scope, exchange.headers, exchange.request_id)
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         if self._keys and scope["path"] not in _OPEN:
@@ -88,7 +107,7 @@ class _Exchange:
         self._send = send
         self._left = max_bytes
         self._max_bytes = max_bytes
-        self._started = False
+        self.started = False
 
     async def receive(self) -> Message:
         """The next piece of the body, as long as they are not too many."""
@@ -101,14 +120,14 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         """Pass the answer on with the request's number."""
         if message["type"] == "http.response.start":
-            self._started = True
+            self.started = True
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], (b"x-request-id", self.request_id.encode())]}
         await self._send(message)
 
     async def refuse(self, failure: Failure) -> None:
         """Answer in place of the application, unless it has begun to."""
-        if self._started:
+        if self.started:
             raise failure
         body = json.dumps({"error": failure.body(), "success": False, "message": failure.message}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]

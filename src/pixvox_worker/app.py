@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from pixvox_worker import __version__, engines
+from pixvox_worker import __version__, engines, telemetry
 from pixvox_worker.access import Access
 from pixvox_worker.failures import BadRequest, Failure
 from pixvox_worker.inference import Inference
@@ -22,7 +22,9 @@ from pixvox_worker.jobs import JobTable
 from pixvox_worker.metrics import Metrics
 from pixvox_worker.openapi import document
 from pixvox_worker.requests import TaskReader
-from pixvox_worker.routes import images, jobs, probes, process
+from pixvox_worker.routes import images, jobs, probes, process, speech, voices
+from pixvox_worker.speech_requests import SpeechReader
+from pixvox_worker.voices import VoiceShelf
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,6 +45,8 @@ class Worker:
     inference: Inference
     jobs: JobTable
     reader: TaskReader
+    speech: SpeechReader
+    voices: VoiceShelf
     begun: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -61,6 +65,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
+    shelf = VoiceShelf(settings)
     app.state.worker = Worker(
         settings=settings,
         engine=chosen,
@@ -68,15 +73,18 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         inference=Inference(chosen, settings, metrics),
         jobs=JobTable(ttl=settings.job_ttl, most=settings.max_kept_jobs),
         reader=TaskReader(settings, chosen),
+        speech=SpeechReader(settings, chosen, shelf),
+        voices=shelf,
     )
-    for module in (probes, process, jobs, images):
+    for module in (probes, process, jobs, images, speech, voices):
         app.include_router(module.router)
     app.add_exception_handler(Failure, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(ValidationError, _misread)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _broke)
-    app.add_middleware(Access, settings=settings, metrics=metrics)
+    app.state.spans = telemetry.start(settings)
+    app.add_middleware(Access, settings=settings, metrics=metrics, spans=app.state.spans)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
 
@@ -92,6 +100,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         serving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await serving
+        if app.state.spans is not None:
+            await asyncio.to_thread(app.state.spans.close)
 
 
 async def _failed(request: Request, failure: Exception) -> JSONResponse:

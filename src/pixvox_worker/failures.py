@@ -59,6 +59,13 @@ class NotReady(Failure):
     type = "conflict_error"
 
 
+class Conflict(Failure):
+    """Something of that name is there already."""
+
+    status = 409
+    type = "conflict_error"
+
+
 class Gone(Failure):
     """The job's result was kept for its time and thrown away."""
 
@@ -78,6 +85,20 @@ class NotAPicture(Failure):
 
     status = 415
     type = "unsupported_media_type"
+
+
+class NotARecording(Failure):
+    """The bytes are none of the sound formats that are read."""
+
+    status = 415
+    type = "unsupported_media_type"
+
+
+class SlowReader(Failure):
+    """The caller left so much unread that there was no room for it."""
+
+    status = 408
+    type = "slow_reader"
 
 
 class Full(Failure):

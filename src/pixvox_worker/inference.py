@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from pixvox_worker.failures import (
     Cancelled,
@@ -17,16 +17,19 @@ from pixvox_worker.failures import (
     OutOfMemory,
     QueueTimeout,
     Unavailable,
+    UnsupportedTask,
 )
-from pixvox_worker.jobs import Preview, Progress
-from pixvox_worker.tasks import Stopped
+from pixvox_worker.jobs import PictureJob, SpeechJob
+from pixvox_worker.painting import Painting
+from pixvox_worker.speaking import Speaking
+from pixvox_worker.speech import SpeechEngine
+from pixvox_worker.tasks import PictureEngine, Stopped
+from pixvox_worker.unread import Backlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from PIL.Image import Image
-
-    from pixvox_worker.jobs import Event, Job
+    from pixvox_worker.jobs import Job
     from pixvox_worker.metrics import Metrics
     from pixvox_worker.settings import Settings
     from pixvox_worker.tasks import Engine
@@ -35,6 +38,7 @@ Status = Literal["loading", "ready", "unhealthy", "stopping"]
 _log = logging.getLogger(__name__)
 _FIRST_GUESS_SECONDS = 10.0
 _LONGEST_RETRY_AFTER = 600
+_TIME_IS_OVER = "The time for this request is over."
 
 
 class Inference:
@@ -47,6 +51,7 @@ class Inference:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._waiting: list[Job] = []
         self._running: list[Job] = []
+        self._backlog = Backlog(settings.max_unread_mb * 1024 * 1024)
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -88,14 +93,20 @@ class Inference:
         Raises:
             Unavailable: there is no model to run it.
             Full: as many are admitted as may be; `retry_after` guesses when one of them will have left.
+            DeadlineExceeded: its time was over before it came.
         """
         self.check_ready()
+        if job.deadline <= time.monotonic():
+            # A timer would fire after the engine has begun.
+            raise DeadlineExceeded(_TIME_IS_OVER)
         if self.depth + self.running >= self._settings.max_concurrent_requests:
             self._metrics.rejected.inc()
             message = "The worker has as many requests as it may hold."
             raise Full(message, retry_after=self._retry_after())
         self._waiting.append(job)
         self._count()
+        if isinstance(job, SpeechJob) and job.task.streamed:
+            self._backlog.add(job.sound)
         loop = asyncio.get_running_loop()
         job.timers += (
             loop.call_later(max(0.0, job.deadline - time.monotonic()), self._expire, job),
@@ -161,43 +172,51 @@ class Inference:
 
     async def _run(self, batch: list[Job]) -> None:
         self._begin(batch)
-        loop = asyncio.get_running_loop()
-        watch = _BatchWatch(batch, loop, self._metrics)
         begun = time.monotonic()
         try:
-            images = await loop.run_in_executor(
-                self._thread, lambda: self._engine.make([job.task for job in batch], watch)
-            )
+            work = self._work(batch)
+            await asyncio.get_running_loop().run_in_executor(self._thread, work.compute)
         except Stopped:
             _log.info("left the model early: nobody waits", extra={"jobs": [job.job_id for job in batch]})
         except Failure as failure:
             self._fail(batch, failure)
         except Exception:  # noqa: BLE001 - one bad request must not end the worker
-            _log.exception("the model failed")
+            _log.exception("the model failed", extra={"trace_id": ",".join(job.trace_id for job in batch)})
             self._fail(batch, Failure("The model failed on this request."))
         else:
-            self._complete(batch, images, time.monotonic() - begun)
+            self._complete(batch, work, time.monotonic() - begun)
         finally:
             self._running = []
             self._idle.set()
             self._count()
 
+    def _work(self, batch: list[Job]) -> Painting | Speaking:
+        """What one call of the engine is to do; jobs of one batch are of one kind."""
+        loop = asyncio.get_running_loop()
+        if isinstance(batch[0], SpeechJob) and isinstance(self._engine, SpeechEngine):
+            return Speaking(self._engine, batch[0], self._backlog, loop, self._metrics)
+        if isinstance(batch[0], PictureJob) and isinstance(self._engine, PictureEngine):
+            return Painting(self._engine, cast("Sequence[PictureJob]", batch), loop, self._metrics)
+        message = "The loaded model does something else."
+        raise UnsupportedTask(message)
+
     def _begin(self, batch: list[Job]) -> None:
         self._running = batch
         self._idle.clear()
         for job in batch:
+            job.batch_size = len(batch)
             job.begin()
             self._metrics.queue_wait.observe(time.monotonic() - job.queued_at)
         self._metrics.batch_size.observe(len(batch))
         self._count()
 
-    def _complete(self, batch: list[Job], images: list[list[Image]], seconds: float) -> None:
+    def _complete(self, batch: list[Job], work: Painting | Speaking, seconds: float) -> None:
         # A moving average: the guess behind Retry-After follows a change of load within a few requests.
         self._typical_seconds += 0.3 * (seconds / len(batch) - self._typical_seconds)
         self._metrics.exec_seconds.labels(batch[0].task.kind).observe(seconds)
-        for job, made in zip(batch, images, strict=True):
+        for job in batch:
             job.exec_seconds = seconds
-            job.complete(made)
+        work.complete(seconds)
 
     def _fail(self, batch: list[Job], failure: Failure) -> None:
         if isinstance(failure, OutOfMemory):
@@ -206,7 +225,7 @@ class Inference:
             job.fail(failure)
 
     def _expire(self, job: Job) -> None:
-        job.fail(DeadlineExceeded("The time for this request is over."))
+        job.fail(DeadlineExceeded(_TIME_IS_OVER))
         self._leave_queue(job)
 
     def _expire_in_queue(self, job: Job) -> None:
@@ -225,36 +244,3 @@ class Inference:
     def _count(self) -> None:
         self._metrics.queue_depth.set(self.depth)
         self._metrics.running.set(self.running)
-
-
-class _BatchWatch:
-    """Carries what the engine's thread says over to the event loop, and stops the engine when all have left."""
-
-    def __init__(self, batch: list[Job], loop: asyncio.AbstractEventLoop, metrics: Metrics) -> None:
-        self._batch = batch
-        self._loop = loop
-        self._metrics = metrics
-        self._last = time.monotonic()
-
-    def step(self, done: int, preview: Callable[[], Image]) -> None:
-        now = time.monotonic()
-        if done > 1:
-            self._metrics.step_seconds.observe(now - self._last)
-        self._last = now
-        if all(job.over for job in self._batch):
-            raise Stopped
-        for job in self._batch:
-            self._tell(job, Progress(done, job.task.all_steps))
-        self._preview(self._batch[0], done, preview)
-
-    def _preview(self, job: Job, done: int, paint: Callable[[], Image]) -> None:
-        """Spread the previews evenly over the steps; the last step needs none, the picture itself follows."""
-        wanted = job.task.previews
-        if not wanted or done >= job.task.steps or job.previews_shown >= wanted:
-            return
-        if done * (wanted + 1) >= job.task.steps * (job.previews_shown + 1):
-            self._tell(job, Preview(job.previews_shown, paint()))
-            job.previews_shown += 1
-
-    def _tell(self, job: Job, event: Event) -> None:
-        self._loop.call_soon_threadsafe(job.advance, event)

@@ -11,10 +11,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pixvox_worker.failures import Failure, Gone, NotFound
+from pixvox_worker.unread import Unread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from PIL.Image import Image
 
+    from pixvox_worker.speech import SpeechTask, Spoken
     from pixvox_worker.tasks import PictureTask
 
 
@@ -53,7 +57,7 @@ Event = Progress | Preview
 class Job:
     """One admitted request. Belongs to the event loop; the engine's thread only reads `over`. Times are Unix seconds."""
 
-    task: PictureTask
+    task: PictureTask | SpeechTask
     deadline: float
     """By the clock of `time.monotonic`."""
     kept: bool = False
@@ -66,11 +70,15 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     failure: Failure | None = None
-    images: list[Image] = field(default_factory=list)
     exec_seconds: float = 0.0
-    previews_shown: int = 0
+    first_step_at: float | None = None
+    batch_size: int = 1
+    """Jobs that ran in the same call of the engine."""
+    trace_id: str = "-"
+    on_end: list[Callable[[Job], None]] = field(default_factory=list)
+    """Called with the job once it is over."""
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
-    """Stopped at the end, as they would keep the pictures alive for as long as they run."""
+    """Stopped at the end, as they would keep the result alive for as long as they run."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     _listeners: list[asyncio.Queue[Event | None]] = field(default_factory=list)
 
@@ -105,19 +113,16 @@ class Job:
         if isinstance(event, Progress):
             self.state = State.RUNNING
             self.step = event.step
+            self.first_step_at = self.first_step_at or time.time()
         for listener in self._listeners:
             listener.put_nowait(event)
 
-    def complete(self, images: list[Image]) -> None:
-        """The pictures are there."""
-        self.images = images
-        self._end(State.COMPLETED, None)
-
     def fail(self, failure: Failure, *, cancelled: bool = False) -> None:
-        """There will be no pictures."""
-        self._end(State.CANCELLED if cancelled else State.FAILED, failure)
+        """There will be no result."""
+        self.end(State.CANCELLED if cancelled else State.FAILED, failure)
 
-    def _end(self, state: State, failure: Failure | None) -> None:
+    def end(self, state: State, failure: Failure | None) -> None:
+        """Nothing will change any more; ignored where nothing does already."""
         if self.over:
             return
         self.state = state
@@ -130,6 +135,56 @@ class Job:
             listener.put_nowait(None)
         self._listeners.clear()
         self.ended.set()
+        self.ending(failure)
+        for tell in self.on_end:
+            tell(self)
+        self.on_end.clear()
+
+    def ending(self, failure: Failure | None) -> None:
+        """Let go of what only a running job needs; the kinds of jobs say what that is."""
+
+
+@dataclass(slots=True, eq=False)
+class PictureJob(Job):
+    """A request for pictures."""
+
+    # What the class above says of its task is narrower here.
+    task: PictureTask
+    images: list[Image] = field(default_factory=list)
+    previews_shown: int = 0
+
+    def complete(self, images: list[Image]) -> None:
+        """The pictures are there."""
+        if not self.over:
+            self.images = images
+            self.end(State.COMPLETED, None)
+
+
+@dataclass(slots=True, eq=False)
+class SpeechJob(Job):
+    """A request for speech: what is said is in `sound` as soon as it is said."""
+
+    task: SpeechTask
+    sound: Unread = field(default_factory=Unread)
+    spoken: Spoken | None = None
+    heard: bool = False
+    """Whether there was any sound."""
+
+    def hear(self, pcm: bytes) -> None:
+        """The engine has said more; ignored once the job is over."""
+        if not self.over:
+            self.heard = True
+            self.sound.put(pcm)
+
+    def complete(self, spoken: Spoken) -> None:
+        """Everything is said."""
+        if not self.over:
+            self.spoken = spoken
+            self.end(State.COMPLETED, None)
+
+    def ending(self, failure: Failure | None) -> None:
+        """Nothing more is said."""
+        self.sound.close(failure)
 
 
 class JobTable:

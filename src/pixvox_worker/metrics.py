@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_RATIOS = (0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 
 
 class Metrics:
@@ -26,6 +27,12 @@ class Metrics:
         )
         self.batch_size = Histogram(
             "worker_batch_size", "Requests that ran together.", buckets=(1, 2, 4, 8, 16), registry=self.registry
+        )
+        self.ttfa = Histogram(
+            "worker_ttfa_seconds", "From admission to the first sound.", buckets=_SECONDS, registry=self.registry
+        )
+        self.rtf = Histogram(
+            "worker_rtf", "Seconds in the model for a second of sound.", buckets=_RATIOS, registry=self.registry
         )
         self.rejected = Counter(
             "worker_rejected", "Requests refused because the worker is full.", registry=self.registry

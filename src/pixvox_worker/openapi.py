@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi.openapi.utils import get_openapi
 
+from pixvox_worker import deadlines
 from pixvox_worker.schemas import ErrorAnswer, ImageRequest, ProcessRequest
+from pixvox_worker.speech_schemas import SpeechDelta, SpeechDone, SpeechError, SpeechRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastapi import FastAPI
 
 _REFERENCES = "#/components/schemas/{model}"
@@ -20,7 +24,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     """The whole document; equal code gives equal documents."""
     content = get_openapi(title=app.title, version=app.version, routes=app.routes)
     schemas = content.setdefault("components", {}).setdefault("schemas", {})
-    for model in (ErrorAnswer, ImageRequest, ProcessRequest):
+    for model in (ErrorAnswer, ImageRequest, ProcessRequest, SpeechRequest, SpeechDelta, SpeechDone, SpeechError):
         schema = model.model_json_schema(ref_template=_REFERENCES)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema
@@ -46,16 +50,38 @@ def body(model: type, *, files: str | None = None, several: bool = False, json_b
         content["application/json"] = {"schema": reference}
     if files is not None:
         content["multipart/form-data"] = {"schema": _form(files, several=several)}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"parameters": [deadlines.parameter()], "requestBody": {"required": True, "content": content}}
 
 
 def also(media_type: str, sentence: str) -> dict[int | str, dict[str, Any]]:
     """For the `responses` of a route: a success may have this media type instead of JSON."""
-    schema: dict[str, Any] = {"type": "string", "format": "binary"}
+    return also_any((media_type,), sentence)
+
+
+def also_any(media_types: Sequence[str], sentence: str) -> dict[int | str, dict[str, Any]]:
+    """As `also`, for several media types."""
+    return {200: {"description": sentence, "content": {kind: {"schema": _body_of(kind)} for kind in media_types}}}
+
+
+def voice_form() -> dict[str, Any]:
+    """For the `openapi_extra` of the route that takes a recording of a voice."""
+    texts = {"type": "string", "minLength": 1}
+    properties = {
+        "audio_sample": {"type": "string", "format": "binary"},
+        "consent": texts,
+        "name": {**texts, "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"},
+        "ref_text": {"type": "string"},
+        "speaker_description": {"type": "string"},
+    }
+    form = {"type": "object", "required": ["audio_sample", "consent", "name"], "properties": properties}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form}}}}
+
+
+def _body_of(media_type: str) -> dict[str, Any]:
     if media_type == "text/event-stream":
         # Of one event: `data` is JSON, whose `type` is the name of the event.
-        schema = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
-    return {200: {"description": sentence, "content": {media_type: {"schema": schema}}}}
+        return {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
+    return {"type": "string", "format": "binary"}
 
 
 def _form(files: str, *, several: bool) -> dict[str, Any]:

@@ -26,6 +26,13 @@ class ImageRequest(_Body):
     model: str | None = None
     n: int = Field(default=1, ge=1, le=10)
     size: str | None = Field(default=None, description="`WIDTHxHEIGHT`, or `auto`: the size of the first picture.")
+    resolution: int | None = Field(
+        default=None,
+        ge=32,
+        le=8192,
+        description="Side of a square as large as the picture where no size is given, and as the model looks at pictures.",
+    )
+    layers: int | None = Field(default=None, ge=2, le=10, description="Take the picture apart into so many.")
     response_format: Literal["b64_json"] = "b64_json"
     output_format: Format = "png"
     output_compression: int = Field(default=100, ge=0, le=100)
@@ -134,16 +141,22 @@ class Health(BaseModel):
 
 
 class Limits(BaseModel):
-    """What a request may ask for."""
+    """What a request may ask for; what the model does not do has no limits."""
 
-    max_pixels: int
-    max_input_pixels: int
     max_upload_bytes: int
-    min_steps: int
-    max_steps: int
-    max_images: int
-    max_input_images: int
-    size_multiple: int
+    max_pixels: int | None = None
+    max_input_pixels: int | None = None
+    min_steps: int | None = None
+    max_steps: int | None = None
+    default_steps: int | None = None
+    default_guidance: float | None = None
+    max_images: int | None = None
+    max_input_images: int | None = None
+    size_multiple: int | None = None
+    max_input_characters: int | None = None
+    max_new_tokens: int | None = None
+    max_recording_bytes: int | None = None
+    sample_rates: list[int] | None = None
 
 
 class Models(BaseModel):
@@ -152,6 +165,8 @@ class Models(BaseModel):
     available_models: list[str]
     capabilities: list[str]
     supported_formats: list[str]
+    languages: list[str] = Field(default=[], description="That the model speaks.")
+    voices: list[str] = Field(default=[], description="That the model brings along.")
     limits: Limits
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from PIL.Image import Image
 
+    from pixvox_worker.traits import PictureTraits
+
 TEXT_TO_IMAGE = "text-to-image"
 IMAGE_EDITING = "image-editing"
+IMAGE_LAYERING = "image-layering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class PictureTask:
     prompt: str
     negative_prompt: str | None
     images: tuple[Image, ...]
-    """RGB, upright; empty for a picture from text alone."""
+    """RGB, or RGBA where something is transparent, upright; empty for a picture from text alone."""
     width: int
     height: int
     steps: int
@@ -31,11 +34,21 @@ class PictureTask:
     count: int = 1
     previews: int = 0
     """How many unfinished pictures the caller wants to see."""
+    layers: int = 0
+    """Into how many the one input picture is taken apart; 0 for every other kind of task."""
+    resolution: int | None = None
+    """Side of a square as large as the model scales the input pictures to; None for those that have no choice."""
 
     @property
     def kind(self) -> str:
         """The capability that the model must have."""
+        if self.layers:
+            return IMAGE_LAYERING
         return IMAGE_EDITING if self.images else TEXT_TO_IMAGE
+
+    def seed_of(self, number: int) -> int:
+        """That of picture `number`, from 0; all layers come from one."""
+        return self.seed if self.layers else self.seed + number
 
     @property
     def all_steps(self) -> int:
@@ -67,7 +80,7 @@ class Watch(Protocol):
 
 
 class Engine(Protocol):
-    """A loaded model. Every method but `describe` is called in one and the same thread."""
+    """A loaded model of any kind. Every method but `describe` is called in one and the same thread."""
 
     def load(self) -> None:
         """Get ready; takes minutes for a real model."""
@@ -79,6 +92,19 @@ class Engine(Protocol):
 
     def describe(self) -> dict[str, object]:
         """Device and class of the model, for `/health`."""
+        ...
+
+    def memory_bytes(self) -> int:
+        """Allocated on the accelerator; 0 without one. May be called from any thread."""
+        ...
+
+
+@runtime_checkable
+class PictureEngine(Engine, Protocol):
+    """One that makes pictures, as far as its capabilities say so."""
+
+    def traits(self) -> PictureTraits:
+        """What the model takes, and its own values for what a request leaves open."""
         ...
 
     def size_multiple(self) -> int:
@@ -100,8 +126,4 @@ class Engine(Protocol):
             Stopped: from `watch`.
             OutOfMemory: they did not fit; what was allocated is free again.
         """
-        ...
-
-    def memory_bytes(self) -> int:
-        """Allocated on the accelerator; 0 without one. May be called from any thread."""
         ...

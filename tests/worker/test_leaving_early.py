@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 import torch
 from serving_worker import draw, edit, png, serve, wait_until
+from speech_calls import connect, hang_up_while_it_runs
 
 from pixvox_worker.engines.qwen_image import QwenImageEngine
 from pixvox_worker.settings import Device, Settings
@@ -74,11 +74,20 @@ def test_a_queued_job_that_is_cancelled_frees_its_place_at_once():
 def test_hanging_up_takes_the_request_back(tiny, stream):
     with serve(tiny / "qwen-image", max_steps=4000) as client:
         body = {"prompt": "x", "size": "64x64", "num_inference_steps": 4000, "stream": stream}
-        with pytest.raises(httpx.TimeoutException):
-            client.post("/v1/images/generations", json=body, timeout=0.01 if stream else 0.5)
-        wait_until(lambda: admitted(client) == 0, seconds=5)
+        hang_up_while_it_runs(client, "/v1/images/generations", body)
         assert client.worker.metrics.registry.get_sample_value("worker_cancelled_total") == 1
         assert draw(client).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_hanging_up_at_once_leaves_nothing_behind(tiny, stream):
+    with serve(tiny / "qwen-image", max_steps=4000) as client:
+        body = {"prompt": "x", "size": "64x64", "num_inference_steps": 4000, "stream": stream}
+        for _ in range(3):
+            connect(client, "/v1/images/generations", body).close()
+        # Whether it was let in at all before it left is the worker's affair.
+        assert draw(client).status_code == 200
+        wait_until(lambda: admitted(client) == 0, seconds=5)
 
 
 def test_the_survivor_of_a_batch_gets_what_it_would_have_got_alone(tiny):

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from pixvox_worker import pictures
-from pixvox_worker.jobs import Job, Preview, Progress
+from pixvox_worker.jobs import PictureJob, Preview, Progress
 from pixvox_worker.openapi import also, body, failures
 from pixvox_worker.routes import waiting
 from pixvox_worker.routes.reading import fields_and_pictures
@@ -64,18 +64,19 @@ async def _make(request: Request, kind: str, event: str) -> Response:
     parsed = ImageRequest.model_validate(fields)
     waiting.ready(worker)
     task = worker.reader.from_images_api(parsed, images if kind == IMAGE_EDITING else (), kind)
-    job = Job(task, worker.reader.deadline(parsed.timeout))
+    job = PictureJob(task, worker.reader.deadline(request, parsed.timeout))
     waiting.admit(worker, job)
     if parsed.stream:
         return _Stream(worker, job, _events(worker, job, parsed, event))
-    return await _answer(await waiting.result(request, worker, job), parsed)
+    await waiting.result(request, worker, job)
+    return await _answer(job, parsed)
 
 
-async def _answer(job: Job, parsed: ImageRequest) -> Response:
+async def _answer(job: PictureJob, parsed: ImageRequest) -> Response:
     encoded = [await _text(image, parsed) for image in job.images]
     content = ImageAnswer(
         created=int(job.created_at),
-        data=[ImageData(b64_json=text, seed=job.task.seed + number) for number, text in enumerate(encoded)],
+        data=[ImageData(b64_json=text, seed=job.task.seed_of(number)) for number, text in enumerate(encoded)],
         output_format=_format(parsed),
         size=_size(job),
         seed=job.task.seed,
@@ -87,7 +88,7 @@ async def _answer(job: Job, parsed: ImageRequest) -> Response:
 class _Stream(StreamingResponse):
     """Takes the job back when the caller leaves, even before the first event, when no generator has begun to run."""
 
-    def __init__(self, worker: Worker, job: Job, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, worker: Worker, job: PictureJob, events: AsyncIterator[bytes]) -> None:
         headers = {"X-Job-Id": job.job_id, "Cache-Control": "no-cache"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self._worker = worker
@@ -101,7 +102,7 @@ class _Stream(StreamingResponse):
             self._worker.jobs.drop(self._job)
 
 
-async def _events(worker: Worker, job: Job, parsed: ImageRequest, name: str) -> AsyncIterator[bytes]:
+async def _events(worker: Worker, job: PictureJob, parsed: ImageRequest, name: str) -> AsyncIterator[bytes]:
     """Progress, previews and the pictures."""
     happened = job.listen()
     while True:
@@ -121,37 +122,39 @@ async def _events(worker: Worker, job: Job, parsed: ImageRequest, name: str) -> 
         yield last
 
 
-def _progress(job: Job, event: Progress) -> bytes:
+def _progress(job: PictureJob, event: Progress) -> bytes:
     share = round(event.step / event.steps, 4)
     return _event("x.progress", job_id=job.job_id, step=event.step, steps=event.steps, progress=share)
 
 
-async def _preview(job: Job, event: Preview, parsed: ImageRequest, name: str) -> bytes:
+async def _preview(job: PictureJob, event: Preview, parsed: ImageRequest, name: str) -> bytes:
     text = await _text(event.image, parsed)
-    return _event(f"{name}.partial_image", **_common(job, parsed, text), partial_image_index=event.index)
+    common = _common(job, parsed, text, event.image)
+    return _event(f"{name}.partial_image", **common, partial_image_index=event.index)
 
 
-async def _ending(job: Job, parsed: ImageRequest, name: str) -> AsyncIterator[bytes]:
+async def _ending(job: PictureJob, parsed: ImageRequest, name: str) -> AsyncIterator[bytes]:
     if job.failure is not None:
         yield _error(job.failure)
     for number, image in enumerate(job.images):
         text = await _text(image, parsed)
         usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
-        seed = job.task.seed + number
-        yield _event(f"{name}.completed", **_common(job, parsed, text), usage=usage, seed=seed, index=number)
+        seed = job.task.seed_of(number)
+        common = _common(job, parsed, text, image)
+        yield _event(f"{name}.completed", **common, usage=usage, seed=seed, index=number)
 
 
 def _error(failure: Failure) -> bytes:
     return _event("error", error=failure.body())
 
 
-def _common(job: Job, parsed: ImageRequest, text: str) -> dict[str, object]:
+def _common(job: PictureJob, parsed: ImageRequest, text: str, image: Image) -> dict[str, object]:
     return {
         "b64_json": text,
         "created_at": int(time.time()),
         "size": _size(job),
         "quality": parsed.quality or "auto",
-        "background": "opaque",
+        "background": "opaque" if _format(parsed) == "jpeg" else pictures.background(image),
         "output_format": _format(parsed),
     }
 
@@ -169,5 +172,5 @@ def _format(parsed: ImageRequest) -> str:
     return "jpeg" if parsed.output_format == "jpg" else parsed.output_format
 
 
-def _size(job: Job) -> str:
+def _size(job: PictureJob) -> str:
     return f"{job.task.width}x{job.task.height}"

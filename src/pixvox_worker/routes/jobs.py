@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from pixvox_worker.failures import Cancelled, NotReady
+from pixvox_worker.jobs import PictureJob
 from pixvox_worker.openapi import also, failures
 from pixvox_worker.routes.process import answer
 from pixvox_worker.schemas import ErrorBody, JobStatus, ProcessAnswer
@@ -48,6 +49,9 @@ async def result(request: Request, job_id: str) -> Response:
         raise NotReady(job.failure.message)
     if job.failure is not None:
         raise job.failure
+    if not isinstance(job, PictureJob):
+        message = "Speech goes to the caller that asked for it, and is not kept."
+        raise NotReady(message)
     return await answer(job, worker, request)
 
 

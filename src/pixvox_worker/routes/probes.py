@@ -8,14 +8,20 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 
+from pixvox_worker import sounds
 from pixvox_worker.failures import Unavailable
 from pixvox_worker.openapi import failures
 from pixvox_worker.schemas import Health, Limits, ModelCard, ModelList, Models
+from pixvox_worker.speech import SPEECH_KINDS, SpeechEngine
+from pixvox_worker.tasks import PictureEngine
 
 if TYPE_CHECKING:
     from pixvox_worker.app import Worker
 
 router = APIRouter(tags=["probes"])
+_PICTURES = ("PNG", "JPEG", "WebP")
+_SOUNDS = ("WAV", "PCM", "FLAC", "MP3", "Opus")
+_MEGABYTE = 1024 * 1024
 
 
 @router.get("/livez", response_class=PlainTextResponse)
@@ -51,22 +57,42 @@ async def models(request: Request) -> Models:
     if worker.inference.status != "ready":
         message = "The model is not loaded."
         raise Unavailable(message, retry_after=5)
-    settings, engine = worker.settings, worker.engine
+    capabilities = worker.engine.capabilities()
+    speaks = isinstance(worker.engine, SpeechEngine) and any(kind in SPEECH_KINDS for kind in capabilities)
+    paints = any(kind not in SPEECH_KINDS for kind in capabilities)
     return Models(
-        available_models=[settings.model_id],
-        capabilities=list(engine.capabilities()),
-        supported_formats=["PNG", "JPEG", "WebP"],
-        limits=Limits(
-            max_pixels=settings.max_pixels,
-            max_input_pixels=settings.max_input_pixels,
-            max_upload_bytes=settings.max_upload_mb * 1024 * 1024,
-            min_steps=engine.min_steps(),
-            max_steps=settings.max_steps,
-            max_images=settings.max_images,
-            max_input_images=engine.max_input_images(),
-            size_multiple=engine.size_multiple(),
-        ),
+        available_models=[worker.settings.model_id],
+        capabilities=list(capabilities),
+        supported_formats=[*(_PICTURES if paints else ()), *(_SOUNDS if speaks else ())],
+        languages=list(worker.engine.languages()) if isinstance(worker.engine, SpeechEngine) and speaks else [],
+        voices=list(worker.engine.speakers()) if isinstance(worker.engine, SpeechEngine) and speaks else [],
+        limits=_limits(worker, paints=paints, speaks=speaks),
     )
+
+
+def _limits(worker: Worker, *, paints: bool, speaks: bool) -> Limits:
+    settings, engine = worker.settings, worker.engine
+    limits: dict[str, object] = {"max_upload_bytes": settings.max_upload_mb * _MEGABYTE}
+    if paints and isinstance(engine, PictureEngine):
+        limits |= {
+            "max_pixels": settings.max_pixels,
+            "max_input_pixels": settings.max_input_pixels,
+            "min_steps": engine.min_steps(),
+            "max_steps": settings.max_steps,
+            "default_steps": settings.default_steps or engine.traits().steps,
+            "default_guidance": settings.default_guidance or engine.traits().guidance,
+            "max_images": settings.max_images,
+            "max_input_images": engine.max_input_images(),
+            "size_multiple": engine.size_multiple(),
+        }
+    if speaks:
+        limits |= {
+            "max_input_characters": settings.max_input_characters,
+            "max_new_tokens": settings.max_new_tokens,
+            "max_recording_bytes": settings.max_recording_mb * _MEGABYTE,
+            "sample_rates": list(sounds.SAMPLE_RATES),
+        }
+    return Limits.model_validate(limits)
 
 
 @router.get("/v1/models", responses=failures(401))

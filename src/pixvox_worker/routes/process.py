@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from pixvox_worker import pictures
-from pixvox_worker.jobs import Job
+from pixvox_worker.jobs import PictureJob
 from pixvox_worker.openapi import also, body, failures
 from pixvox_worker.routes import waiting
 from pixvox_worker.routes.reading import fields_and_pictures
@@ -40,15 +40,16 @@ async def process(request: Request) -> Response:
     waiting.ready(worker)
     task = worker.reader.from_process(parsed, images)
     later = parsed.options.respond_async or "respond-async" in request.headers.get("prefer", "")
-    job = Job(task, worker.reader.deadline(parsed.options.timeout), kept=later)
+    job = PictureJob(task, worker.reader.deadline(request, parsed.options.timeout), kept=later)
     waiting.admit(worker, job)
     if later:
         accepted = Accepted(job_id=job.job_id, status=job.state).model_dump()
         return JSONResponse(accepted, 202, {"Location": f"/job/{job.job_id}/status"})
-    return await answer(await waiting.result(request, worker, job), worker, request)
+    await waiting.result(request, worker, job)
+    return await answer(job, worker, request)
 
 
-async def answer(job: Job, worker: Worker, request: Request) -> Response:
+async def answer(job: PictureJob, worker: Worker, request: Request) -> Response:
     """The picture of a completed job: as it is for those who accept only pictures, else in JSON."""
     data = await asyncio.to_thread(pictures.encode, job.images[0])
     if request.headers.get("accept", "").startswith("image/"):

@@ -62,7 +62,12 @@ async def _read_form(request: Request, max_bytes: int) -> tuple[dict[str, Any], 
     return fields, files
 
 
-def _read_json(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """The object that the body is.
+
+    Raises:
+        BadRequest: it is none.
+    """
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -71,6 +76,11 @@ def _read_json(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
     if not isinstance(content, dict):
         message = "The body is a JSON object."
         raise BadRequest(message)
+    return content
+
+
+def _read_json(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    content = json_object(body)
     if content.get("image_url"):
         message = "The worker fetches nothing: send the picture itself."
         raise BadRequest(message, param="image_url")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from pixvox_worker import telemetry
 from pixvox_worker.failures import Cancelled
+from pixvox_worker.jobs import State
 
 if TYPE_CHECKING:
     from fastapi import Request
+    from starlette.types import Receive
 
     from pixvox_worker.app import Worker
     from pixvox_worker.jobs import Job
@@ -29,33 +32,34 @@ def admit(worker: Worker, job: Job) -> None:
     Raises:
         Failure: the worker is full or not ready.
     """
+    telemetry.follow(job)
     worker.inference.submit(job)
     worker.jobs.add(job)
 
 
-async def result(request: Request, worker: Worker, job: Job) -> Job:
-    """The job once it is completed; forgotten, as its answer goes out now.
+async def result(request: Request, worker: Worker, job: Job) -> None:
+    """Return once the job is completed; it is forgotten, as its answer goes out now.
 
     Raises:
         Failure: why it was not completed; `Cancelled` also where nobody is left to read it.
     """
-    gone = asyncio.create_task(_gone(request))
+    left = asyncio.create_task(gone(request.receive))
     ended = asyncio.create_task(job.ended.wait())
     try:
-        await asyncio.wait({gone, ended}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({left, ended}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        gone.cancel()
+        left.cancel()
         ended.cancel()
         worker.inference.cancel(job)
         worker.jobs.drop(job)
     if job.failure is not None:
         raise job.failure
-    if not job.images:
+    if job.state is not State.COMPLETED:
         message = "The caller is gone."
         raise Cancelled(message)
-    return job
 
 
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def gone(receive: Receive) -> None:
+    """Return when the caller has hung up."""
+    while (await receive())["type"] != "http.disconnect":
         pass

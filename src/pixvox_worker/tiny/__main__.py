@@ -1,4 +1,4 @@
-"""Writes one tiny pipeline to a folder: `python -m pixvox_worker.tiny qwen-image-edit FOLDER`."""
+"""Writes one tiny model to a folder: `python -m pixvox_worker.tiny qwen-image-edit FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,21 +1,25 @@
-"""The parts of a Qwen-Image pipeline, each as small as its class allows, and the folder that they are saved to."""
+"""The parts of the Qwen-Image pipelines, each as small as its class allows, and the folder that they are saved to."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import diffusers
 import torch
 from diffusers import (
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     QwenImageEditPipeline,
     QwenImageEditPlusPipeline,
+    QwenImageLayeredPipeline,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer, Qwen2VLImageProcessorPil
+
+from pixvox_worker.tiny import qwen_image_21
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +34,10 @@ _PIPELINES: dict[str, Any] = {
     "qwen-image": QwenImagePipeline,
     "qwen-image-edit": QwenImageEditPipeline,
     "qwen-image-edit-plus": QwenImageEditPlusPipeline,
+    "qwen-image-layered": QwenImageLayeredPipeline,
 }
-KINDS = tuple(_PIPELINES)
+_TWO_POINT_ONE = "qwen-image-2.1"
+KINDS = (*_PIPELINES, _TWO_POINT_ONE)
 
 _SPECIAL = (
     "<|endoftext|>",
@@ -50,7 +56,6 @@ _SPECIAL = (
     "<|video_pad|>",
 )
 _TEXT_WIDTH = 16
-_LATENT_CHANNELS = 4
 _VISION_TILE = 28
 
 
@@ -60,10 +65,13 @@ def build(kind: str, folder: Path, *, seed: int = 0) -> None:
     Raises:
         KeyError: `kind` is none of `KINDS`.
     """
-    pipeline_class = _PIPELINES[kind]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        parts = _parts()
+        if kind == _TWO_POINT_ONE:
+            _build_21(folder)
+            return
+        parts = _parts(layered=kind == "qwen-image-layered")
+    pipeline_class = _PIPELINES[kind]
     if kind == "qwen-image":
         pipeline_class(**parts).save_pretrained(folder)
         return
@@ -71,13 +79,37 @@ def build(kind: str, folder: Path, *, seed: int = 0) -> None:
     _save_processor(folder, parts["tokenizer"])
 
 
-def _parts() -> dict[str, Any]:
+def _build_21(folder: Path) -> None:
+    """Part by part, as its class cannot be made without the processor that torchvision is needed for."""
     tokenizer = _tokenizer()
+    parts = {
+        "vae": qwen_image_21.autoencoder(),
+        "text_encoder": qwen_image_21.text_encoder(tokenizer),
+        "transformer": qwen_image_21.transformer(),
+        "scheduler": _scheduler(),
+    }
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    qwen_image_21.save_processor(folder / "processor", tokenizer)
+    libraries = {name: "transformers" if name == "text_encoder" else "diffusers" for name in parts}
+    index = {
+        "_class_name": "QwenImage21Pipeline",
+        "_diffusers_version": diffusers.__version__,
+        **{name: [libraries[name], type(part).__name__] for name, part in parts.items()},
+        "processor": ["transformers", "Qwen3VLProcessor"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+
+
+def _parts(*, layered: bool) -> dict[str, Any]:
+    tokenizer = _tokenizer()
+    # Layers are told from latents by their number of channels, so that the two must differ.
+    channels = 8 if layered else 4
     return {
         "tokenizer": tokenizer,
         "text_encoder": _text_encoder(tokenizer),
-        "vae": _autoencoder(),
-        "transformer": _transformer(),
+        "vae": _autoencoder(channels, pixels=4 if layered else 3),
+        "transformer": _transformer(channels, layered=layered),
         "scheduler": _scheduler(),
     }
 
@@ -120,30 +152,33 @@ def _text_encoder(tokenizer: _Part) -> _Part:
     return Qwen2_5_VLForConditionalGeneration(config).eval()  # type: ignore[no-untyped-call]
 
 
-def _autoencoder() -> _Part:
+def _autoencoder(channels: int, *, pixels: int) -> _Part:
     """Sixteenfold in space, where the real one is eightfold: an edit always encodes about a megapixel, and the
     attention in the middle is quadratic in what is left of it."""
     return _Autoencoder(
         base_dim=4,
-        z_dim=_LATENT_CHANNELS,
+        z_dim=channels,
+        input_channels=pixels,
         dim_mult=[1, 1, 1, 1, 1],
         num_res_blocks=1,
         temperal_downsample=[False, True, True, False],
-        latents_mean=[0.0] * _LATENT_CHANNELS,
-        latents_std=[1.0] * _LATENT_CHANNELS,
+        latents_mean=[0.0] * channels,
+        latents_std=[1.0] * channels,
     ).eval()
 
 
-def _transformer() -> _Part:
+def _transformer(channels: int, *, layered: bool) -> _Part:
     return _Transformer(
         patch_size=2,
-        in_channels=_LATENT_CHANNELS * 4,
-        out_channels=_LATENT_CHANNELS,
+        in_channels=channels * 4,
+        out_channels=channels,
         num_layers=2,
         attention_head_dim=16,
         num_attention_heads=3,
         joint_attention_dim=_TEXT_WIDTH,
         axes_dims_rope=(8, 4, 4),
+        use_additional_t_cond=layered,
+        use_layer3d_rope=layered,
     ).eval()
 
 
