@@ -71,11 +71,39 @@ GAUGES = {
     "pixvox_config_info": {"digest"},
     "pixvox_build_info": {"version", "python"},
 }
-EXPECTED: dict[str, set[str]] = (
-    {f"{name}_bucket": labels | {"le"} for name, labels in HISTOGRAMS.items()}
-    | {f"{name}_{part}": labels for name, labels in HISTOGRAMS.items() for part in ("sum", "count")}
-    | COUNTERS
-    | GAUGES
+
+
+def _series(
+    histograms: dict[str, set[str]], counters: dict[str, set[str]], gauges: dict[str, set[str]]
+) -> dict[str, set[str]]:
+    buckets = {f"{name}_bucket": labels | {"le"} for name, labels in histograms.items()}
+    rest = {f"{name}_{part}": labels for name, labels in histograms.items() for part in ("sum", "count")}
+    return buckets | rest | counters | gauges
+
+
+EXPECTED = _series(HISTOGRAMS, COUNTERS, GAUGES)
+# What our own worker emits.
+OF_WORKERS = _series(
+    {
+        "worker_queue_wait_seconds": set(),
+        "worker_exec_seconds": {"task"},
+        "worker_step_seconds": set(),
+        "worker_batch_size": set(),
+        "worker_ttfa_seconds": set(),
+        "worker_rtf": set(),
+    },
+    {
+        "worker_requests_total": {"route", "status"},
+        "worker_rejected_total": set(),
+        "worker_cancelled_total": set(),
+        "worker_out_of_memory_total": set(),
+    },
+    {
+        "worker_queue_depth": set(),
+        "worker_running": set(),
+        "worker_model_loaded": set(),
+        "worker_gpu_memory_bytes": set(),
+    },
 )
 # Prometheus writes these itself.
 OF_PROMETHEUS: dict[str, set[str]] = {
@@ -114,7 +142,7 @@ class Query:
 def query_of(text: str, where: str, shown: str = "") -> Query:
     """Take an expression apart; `shown` is a text with labels in the notation of Prometheus or of Grafana."""
     filled = text.replace("$__rate_interval", "5m").replace("$__range", "6h")
-    filled = re.sub(r"\$(job|provider|model|caller)\b", ".*", filled).replace("$__tags", "")
+    filled = re.sub(r"\$(job|instance|provider|model|caller)\b", ".*", filled).replace("$__tags", "")
     bare = re.sub(r'"(?:\\.|[^"\\])*"', '""', filled)
     grouping = {label.strip() for labels in _GROUPING.findall(bare) for label in labels.split(",") if label.strip()}
     rest = re.sub(r"\[[^\]]*\]", "", _GROUPING.sub("", bare))

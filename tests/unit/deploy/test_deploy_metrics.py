@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import fake_worker
 from deployed import (
     EXPECTED,
     GAUGES,
     OF_PROMETHEUS,
     OF_SCRAPE,
+    OF_WORKERS,
     Query,
     dashboard_queries,
     query_of,
@@ -23,7 +27,7 @@ from pixvox.telemetry import Telemetry
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KNOWN = EXPECTED | OF_PROMETHEUS | recorded()
+KNOWN = EXPECTED | OF_WORKERS | OF_PROMETHEUS | recorded()
 QUERIES = rule_queries() + dashboard_queries()
 
 
@@ -71,7 +75,28 @@ def test_a_query_asks_for_metrics_and_labels_that_there_are(query: Query):
     assert query.shown - (query.grouping or there) == set()
 
 
-@pytest.mark.parametrize("name", [name for name in EXPECTED if not name.endswith(("_bucket", "_sum"))])
+def test_a_worker_counts_and_measures_what_is_expected_and_nothing_else():
+    port = fake_worker.free_port()
+    with fake_worker.process(PORT=str(port), MODEL_NAME="everything"):
+        fake_worker.wait_until_ready(port)
+        ask(port, "/v1/images/generations", {"prompt": "a lighthouse", "size": "64x64"})
+        ask(port, "/v1/audio/speech", {"input": "Good evening.", "voice": "vivian", "stream": True})
+        text = ask(port, "/metrics").decode()
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    assert {name: labels for name, labels in found.items() if not name.endswith("_created")} == OF_WORKERS
+
+
+def ask(port: int, path: str, body: dict[str, object] | None = None) -> bytes:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.read()
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED | OF_WORKERS if not name.endswith(("_bucket", "_sum"))])
 def test_a_metric_is_seen_somewhere(name):
     shown = {used.removesuffix("_bucket").removesuffix("_count") for query in QUERIES for used, _ in query.metrics}
     assert name.removesuffix("_count") in shown

@@ -173,10 +173,12 @@ def test_grafana_finds_its_dashboards():
     }
 
 
-def test_there_are_four_dashboards_with_names_of_their_own():
+def test_there_are_five_dashboards_with_names_of_their_own():
     boards = dashboards()
-    assert set(boards) == {"service-overview.json", "provider-comparison.json", "speech-quality.json", "cost.json"}
-    assert len({board["uid"] for board in boards.values()}) == len({board["title"] for board in boards.values()}) == 4
+    assert [*boards] == [
+        f"{name}.json" for name in ("cost", "provider-comparison", "service-overview", "speech-quality", "workers")
+    ]
+    assert len({board["uid"] for board in boards.values()}) == len({board["title"] for board in boards.values()}) == 5
 
 
 @pytest.mark.parametrize("file", DASHBOARDS, ids=lambda file: file.name)
