@@ -32,7 +32,7 @@ from pixvox.concurrency import alongside
 from pixvox.settings.environment import with_environment
 from pixvox.testing.dashscope import DashScopeEmulator, Fault, Refused, expected_pcm
 from pixvox.testing.modal import JobApp, ModalEmulator, drawn, said
-from pixvox.v1 import image_service_pb2, media_pb2, speech_service_pb2
+from pixvox.v1 import image_service_pb2, media_pb2, model_service_pb2, speech_service_pb2
 from reloaded import DIGEST, started_with
 
 if TYPE_CHECKING:
@@ -309,7 +309,9 @@ async def test_the_plans_variable_switches_by_a_restart_in_which_the_old_process
                 following = await last.enter_async_context(contextlib.AsyncExitStack())
                 load.phase += 1
                 # What stands before the processes sends new calls to the new one, and then the old one is told to end.
-                load.stubs = await started(mode, following)
+                leaving, load.stubs = load.stubs, await started(mode, following)
+                # A connection keeps its order: when this is answered, all that was sent before it has arrived.
+                await leaving.models.ListModels(model_service_pb2.ListModelsRequest())
                 ending = asyncio.create_task(before.aclose())
                 assert await ended(running, "After it.") == (old, speech_of(old, "After it."))
                 assert await load.steady() == {mode}
