@@ -18,8 +18,8 @@ from google.protobuf import json_format
 from pixvox import telemetry
 from pixvox.concurrency import alongside
 from pixvox.errors import InvalidRequestError, ProviderInternalError, Violation
+from pixvox.languages import language_name
 from pixvox.provider import SpeechStream
-from pixvox.providers.dashscope.languages import language_name
 from pixvox.providers.dashscope.realtime_sessions import Sessions
 from pixvox.providers.dashscope.realtime_speech import RealtimeSpeech
 from pixvox.providers.dashscope.speech_http import Downloaded, HttpSpeech, Speaker, Streamed

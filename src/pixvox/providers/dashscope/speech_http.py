@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from pixvox.errors import PixvoxError, ProviderDisconnectedError, ProviderError, ProviderInternalError
+from pixvox.media.encodings import BYTES_PER_SAMPLE
+from pixvox.media.waveform import CutShortError, OtherAudioError, Samples
 from pixvox.providers.dashscope.refusals import Complaint, complaint_of, error_of, named_ids, request_id_of
-from pixvox.providers.dashscope.riff import BYTES_PER_SAMPLE, Samples, WaveformError
 from pixvox.providers.dashscope.speech_models import SAMPLE_RATE_HERTZ
 from pixvox.providers.dashscope.speech_text import billed_characters
 from pixvox.upstream import RefusedError, Safety
@@ -280,10 +281,12 @@ class Downloaded:
             raise
         samples = Samples(SAMPLE_RATE_HERTZ)
         audio = _samples(samples, file, self.request_id)
-        if samples.missing:
-            raise _broken_off(self.request_id)
         if not samples.headed and audio:
             raise _senseless("a file that is no WAV file", self.request_id)
+        try:
+            samples.finish()
+        except CutShortError as error:
+            raise _broken_off(self.request_id) from error
         if not audio:
             raise _silent(self.request_id)
         return audio
@@ -329,7 +332,7 @@ def _decoded(data: bytes, request_id: str) -> _Result:
 def _samples(samples: Samples, data: bytes, request_id: str) -> bytes:
     try:
         return samples.feed(data)
-    except WaveformError as error:
+    except OtherAudioError as error:
         raise _senseless(f"audio of a kind that it should not send: {error}", request_id) from error
 
 

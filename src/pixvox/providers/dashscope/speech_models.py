@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 from typing import Literal
 
+from pixvox.languages import LANGUAGE_CODES
 from pixvox.media import audio
-from pixvox.providers.dashscope.languages import LANGUAGE_CODES
 from pixvox.v1 import model_service_pb2
 
 SAMPLE_RATE_HERTZ = 24_000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pixvox.providers.dashscope.languages import primary_code
+from pixvox.languages import primary_code
 from pixvox.providers.dashscope.refusals import Envelope
 from pixvox.v1 import voice_service_pb2
 

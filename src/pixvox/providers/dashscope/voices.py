@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from pixvox.errors import InvalidMediaError, ProviderInternalError, VoiceNotFoundError
+from pixvox.languages import LANGUAGE_CODES
 from pixvox.media.audio import decoded
 from pixvox.provider import MadeVoice
 from pixvox.providers.dashscope import voice_wire
-from pixvox.providers.dashscope.languages import LANGUAGE_CODES
 from pixvox.providers.dashscope.refusals import Envelope, request_id_of
 from pixvox.upstream import Safety
 from pixvox.v1 import media_pb2, model_service_pb2

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from pixvox.testing.journals import Changes, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -151,13 +152,13 @@ class Exchange:
         )
 
 
-class Journal:
+class Journal(Changes):
     """All requests, the oldest dropped beyond a number of them."""
 
     def __init__(self, kept: int) -> None:
+        super().__init__()
         self._exchanges: deque[Exchange] = deque(maxlen=kept)
         self._counts: Counter[str] = Counter()
-        self._change = asyncio.Event()
 
     def begin(
         self,
@@ -178,13 +179,13 @@ class Journal:
             method=method,
             path=path,
             query=dict(query),
-            headers=_without_secrets(headers),
+            headers=without_secrets(headers),
             json=json,
             body_bytes=body_bytes,
-            changed=self._changed,
+            changed=self.changed,
         )
         self._exchanges.append(exchange)
-        self._changed()
+        self.changed()
         return exchange
 
     def records(self) -> tuple[RequestRecord, ...]:
@@ -194,20 +195,3 @@ class Journal:
     def count(self, operation: str | None) -> int:
         """Return how often an operation, or anything, was asked for; dropped requests count too."""
         return self._counts.total() if operation is None else self._counts[operation]
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until `condition()` is true; it is asked again at each change."""
-        while not condition():
-            self._change.clear()
-            await self._change.wait()
-
-    def _changed(self) -> None:
-        self._change.set()
-
-
-def _without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = {name.lower(): value for name, value in headers.items()}
-    if "authorization" in kept:
-        scheme, _, secret = kept["authorization"].partition(" ")
-        kept["authorization"] = f"{scheme} ***" if secret else "***"
-    return kept

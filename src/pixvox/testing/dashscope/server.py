@@ -18,15 +18,13 @@ from pixvox.testing.dashscope.record import Exchange, Journal, RequestRecord
 from pixvox.testing.dashscope.tasks import TaskRecord, Tasks
 from pixvox.testing.dashscope.vendor import Behaviour, Call, Vendor
 from pixvox.testing.dashscope.voices import CustomVoice, Voices
+from pixvox.testing.listening import listening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
     from pixvox.testing.dashscope.faults import Effects
     from pixvox.testing.dashscope.routes import Route
-
-# Three pictures of 10 MB in base64, and some room.
-_MOST_BODY_BYTES = 64 * 1024 * 1024
 
 
 class DashScopeEmulator:
@@ -73,13 +71,7 @@ class DashScopeEmulator:
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        # Without handler_cancellation, a client that leaves is noticed at the next write only.
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
-        self._port = self._runner.addresses[0][1]
+        self._runner, self._port = await listening(self._handle, self._port, self._host)
         self._vendor.files.base = self._public_base or f"http://{self._authority}"
         return self
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from aiohttp import web  # a server, not upstream traffic
 
+from pixvox.testing.listening import listening
 from pixvox.testing.modal.answers import Answer, ContractError
 from pixvox.testing.modal.clocks import Clock, WallClock, waited
 from pixvox.testing.modal.faults import AppAnswer, Cut, Faults, Verbatim, edge_answer
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 CALL_ID = "__modal_function_call_id"
 REDIRECT_SECONDS = 150.0
 
-_MOST_BODY_BYTES = 64 * 1024 * 1024
 _OPERATIONS = {
     ("POST", "/process"): "edit",
     ("POST", "/v1/images/generations"): "generate",
@@ -89,13 +89,7 @@ class ModalEmulator:
 
     async def __aenter__(self) -> Self:
         """Listen on a free port of this machine."""
-        app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        # Without handler_cancellation, a client that leaves is noticed at the next write only.
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self._port = self._runner.addresses[0][1]
+        self._runner, self._port = await listening(self._handle)
         return self
 
     async def __aexit__(self, *_: object) -> None:

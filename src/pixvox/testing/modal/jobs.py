@@ -48,6 +48,9 @@ class JobApp:
         slow_seconds: That a clone or a design takes.
         failing: Whether jobs fail that are submitted from now on.
         forgetful: Whether the connection of the next submission ends without an answer, after the job was begun.
+        slow_submissions: How often each submission redirects before it is answered, as while a container starts.
+        late_seconds: For how long a result is not there although its job is said to be completed.
+        results: How often results were asked for.
     """
 
     def __init__(self, *, seconds: float = 0.0, redirects: int = 0) -> None:
@@ -59,6 +62,10 @@ class JobApp:
         self._redirected: dict[str, tuple[int, str]] = {}
         self.failing = False
         self.forgetful = False
+        self.slow_submissions = 0
+        self.late_seconds = 0.0
+        self.results = 0
+        self._submitting: dict[str, int] = {}
         self._seconds = seconds
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -66,7 +73,7 @@ class JobApp:
     async def __aenter__(self) -> Self:
         """Listen on a free port of this machine."""
         app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        app.router.add_post("/submit-job", self._submit)
+        app.router.add_route("*", "/submit-job", self._submit)
         app.router.add_get("/job-status", self._status)
         app.router.add_get("/job-result", self._result)
         app.router.add_post("/cancel-job", self._cancel)
@@ -94,6 +101,8 @@ class JobApp:
         return f"http://127.0.0.1:{self._port}/{path}"
 
     async def _submit(self, request: web.Request) -> web.StreamResponse:
+        if job_id := request.query.get(CALL_ID, ""):
+            return self._submitted(request, job_id)
         fields = await request.json()
         if not all(fields.get(name) for name in ("text", "ref_audio_base64", "ref_text")):
             return web.json_response({"detail": "text, ref_audio_base64 and ref_text are required"}, status=400)
@@ -102,7 +111,16 @@ class JobApp:
         if self.forgetful and request.transport is not None:
             self.forgetful = False
             request.transport.abort()
-        return web.json_response({"job_id": job_id, "status": "submitted", "text_length": len(fields["text"])})
+        self._submitting[job_id] = self.slow_submissions
+        return self._submitted(request, job_id)
+
+    def _submitted(self, request: web.Request, job_id: str) -> web.StreamResponse:
+        # The call of the function that submits has the id of the job here.
+        if self._submitting[job_id]:
+            self._submitting[job_id] -= 1
+            raise web.HTTPSeeOther(f"{request.path}?{CALL_ID}={job_id}")
+        length = len(str(self.jobs[job_id].fields["text"]))
+        return web.json_response({"job_id": job_id, "status": "submitted", "text_length": length})
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         job_id = request.query["job_id"]
@@ -113,10 +131,11 @@ class JobApp:
         return web.json_response({"job_id": job_id, "status": "completed" if done else "running", "result_ready": done})
 
     async def _result(self, request: web.Request) -> web.StreamResponse:
+        self.results += 1
         job = self.jobs.get(request.query["job_id"])
         if job is None or job.failed or job.cancelled:
             return web.json_response({"detail": "failed or expired"}, status=500)
-        if time.monotonic() < job.done_at:
+        if time.monotonic() < job.done_at + self.late_seconds:
             return web.json_response({"status": "running"}, status=202)
         file = await asyncio.to_thread(wav, said(str(job.fields["text"])))
         return web.Response(body=file, content_type="audio/wav")

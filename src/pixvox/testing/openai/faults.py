@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -88,28 +87,3 @@ class PlacedAt:
 
 
 Effect: TypeAlias = Refused | Raw | Stalled | Cut | ErrorEvent | NoDone | Endless | ShortSound | NoResult | PlacedAt
-
-
-class Faults:
-    """What shall go wrong, in the order in which it was ordered, for each operation on its own."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, deque[Effect]] = {}
-        self._always: dict[str, Effect] = {}
-
-    def add(self, operation: Operation, effect: Effect, *, times: int | None = 1) -> None:
-        """Order a fault for so many requests, or for all from now on."""
-        if times is None:
-            self._always[operation] = effect
-        else:
-            self._waiting.setdefault(operation, deque()).extend([effect] * times)
-
-    def clear(self) -> None:
-        """Forget all that is ordered."""
-        self._waiting.clear()
-        self._always.clear()
-
-    def take(self, operation: str) -> Effect | None:
-        """Return what goes wrong with the next request."""
-        waiting = self._waiting.get(operation)
-        return waiting.popleft() if waiting else self._always.get(operation)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +46,3 @@ class Record:
     pieces: int = 0
     finished: bool = False
     cancelled: bool = False
-
-
-class Journal:
-    """All requests in the order of their arrival."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self._change = asyncio.Event()
-
-    def changed(self) -> None:
-        """Have conditions looked at again."""
-        self._change.set()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition is true; it is asked again whenever a request has got further."""
-        while not condition():
-            self._change.clear()
-            await self._change.wait()
-
-
-def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers by their names in lower case, without keys."""
-    kept = {name.lower(): value for name, value in headers.items()}
-    if "authorization" in kept:
-        scheme, _, secret = kept["authorization"].partition(" ")
-        kept["authorization"] = f"{scheme} ***" if secret else "***"
-    return kept

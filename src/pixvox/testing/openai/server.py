@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import BodyPartReader, web  # a server, not upstream traffic
 
+from pixvox.testing.faults import Faults
+from pixvox.testing.journals import Journal, without_secrets
+from pixvox.testing.listening import listening
 from pixvox.testing.openai import performing
 from pixvox.testing.openai.admission import RefusedError, check
 from pixvox.testing.openai.faults import (
     Cut,
     Endless,
     ErrorEvent,
-    Faults,
     NoDone,
     NoResult,
     PlacedAt,
@@ -27,12 +29,12 @@ from pixvox.testing.openai.faults import (
     Stalled,
 )
 from pixvox.testing.openai.quirks import QUIRKS, complaint
-from pixvox.testing.openai.record import File, Journal, Record, without_secrets
+from pixvox.testing.openai.record import File, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from pixvox.testing.openai.faults import Effect
+    from pixvox.testing.openai.faults import Effect, Operation
     from pixvox.testing.openai.quirks import Dialect
 
 _ROUTES = {
@@ -40,7 +42,6 @@ _ROUTES = {
     ("POST", "/v1/images/edits"): "edit",
     ("POST", "/v1/audio/speech"): "speech",
 }
-_MOST_BODY_BYTES = 64 * 1024 * 1024
 
 
 class _GoneError(Exception):
@@ -76,7 +77,7 @@ class OpenAIEmulator:
         checkpoint: str = "CustomVoice",
         piece_seconds: float = 0.0,
     ) -> None:
-        self.faults = Faults()
+        self.faults: Faults[Operation, Effect] = Faults()
         self.load = 0
         self.well = True
         self._dialect: Dialect = dialect
@@ -87,7 +88,7 @@ class OpenAIEmulator:
         self._streams_events = streams_events
         self._checkpoint = checkpoint
         self._piece_seconds = piece_seconds
-        self._journal = Journal()
+        self._journal: Journal[Record] = Journal()
         self._files: dict[str, bytes] = {}
         self._runner: web.AppRunner | None = None
         self._stopping = False
@@ -95,13 +96,7 @@ class OpenAIEmulator:
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        # Without handler_cancellation, a client that leaves is noticed at the next write only.
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
+        self._runner, self._port = await listening(self._handle, self._port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -224,7 +219,7 @@ class OpenAIEmulator:
         way = self._way(record)
         if way == "events":
             return await self._streamed(request, record, pcm, effect)
-        if way == "samples":
+        if way == "samples" and wanted in {"pcm", "wav"}:
             return await self._chunked(request, record, (pcm, rate if wanted == "wav" else 0), effect)
         if wanted == "wav" or isinstance(effect, ShortSound):
             file = performing.wav(pcm, rate, short=isinstance(effect, ShortSound))

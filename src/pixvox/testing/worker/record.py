@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import BodyPartReader  # a server, not upstream traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from aiohttp import web
 
@@ -58,32 +57,8 @@ class Record:
     cancelled: bool = False
 
 
-class Journal:
-    """All requests in the order of their arrival."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self._change = asyncio.Event()
-
-    def changed(self) -> None:
-        """Have conditions looked at again."""
-        self._change.set()
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition is true; it is asked again whenever something has got further."""
-        while not condition():
-            self._change.clear()
-            await self._change.wait()
-
-
 class UnreadableError(Exception):
     """A body is not as the contract says; names the field."""
-
-
-def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return headers by their names in lower case, without keys."""
-    kept = {name.lower(): value for name, value in headers.items()}
-    return kept | ({"authorization": "***"} if "authorization" in kept else {})
 
 
 async def read_body(request: web.Request, record: Record) -> None:

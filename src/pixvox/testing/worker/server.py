@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Self
 
 from aiohttp import web  # a server, not upstream traffic
 
+from pixvox.testing.faults import Faults
+from pixvox.testing.journals import Journal, without_secrets
+from pixvox.testing.listening import listening
 from pixvox.testing.worker import paintings, sounds
 from pixvox.testing.worker.answers import CAPABILITIES, described, document, error_body, failure, page
-from pixvox.testing.worker.faults import Cut, Failing, Faults, NoEnd, Nonsense, NoResult, Page, Refused, Slow
+from pixvox.testing.worker.faults import Cut, Failing, NoEnd, Nonsense, NoResult, Page, Refused, Slow
 from pixvox.testing.worker.jobs import Jobs
-from pixvox.testing.worker.record import Journal, Record, UnreadableError, read_body, without_secrets
+from pixvox.testing.worker.record import Record, UnreadableError, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from pixvox.testing.worker.faults import Effect
+    from pixvox.testing.worker.faults import Effect, Operation
     from pixvox.testing.worker.paintings import Order
 
 _ROUTES = {
@@ -30,7 +33,6 @@ _ROUTES = {
 }
 _EVENTS = {"generate": "image_generation", "edit": "image_edit"}
 _OPEN = frozenset({"/livez", "/health", "/metrics"})
-_MOST_BODY_BYTES = 64 * 1024 * 1024
 # What a picture becomes that is none.
 _NO_PICTURE = b"no picture at all"
 
@@ -67,7 +69,7 @@ class WorkerEmulator:
         step_seconds: float = 0.0,
         piece_seconds: float = 0.0,
     ) -> None:
-        self.faults = Faults()
+        self.faults: Faults[Operation, Effect] = Faults()
         self.status = "ready"
         self.others = 0
         self.cancelled = 0
@@ -78,20 +80,14 @@ class WorkerEmulator:
         self._step_seconds = step_seconds
         self._piece_seconds = piece_seconds
         self._running = 0
-        self._journal = Journal()
+        self._journal: Journal[Record] = Journal()
         self._jobs = Jobs()
         self._runner: web.AppRunner | None = None
         self._stopping = False
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        # Without handler_cancellation, a client that leaves is noticed at the next write only.
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
-        self._port = self._runner.addresses[0][1]
+        self._runner, self._port = await listening(self._handle, self._port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
