@@ -6,7 +6,9 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
+from pixvox.errors import InvalidParameterError, ProviderInternalError, Violation
 from pixvox.media import audio
+from pixvox.media.recordings import SILENT_PEAK
 from pixvox.provider import MAX_REFERENCE_BYTES, MadeVoice, Reference
 from pixvox.v1 import media_pb2, model_service_pb2
 
@@ -74,10 +76,16 @@ async def designed(
 
     Args:
         request: That was answered.
-        preview: 16-bit signed little-endian mono samples of the request's preview text, at least one, at most 30 seconds.
+        preview: 16-bit signed little-endian mono samples of the request's preview text, at most 30 seconds.
         rate: Of the preview, in samples per second.
         provider_request_id: Of the call that made it, or empty.
+
+    Raises:
+        InvalidParameterError: The preview is too short to speak from.
+        ProviderInternalError: The preview is silent.
     """
+    metadata = {"provider_code": "", "provider_request_id": provider_request_id, "replay": "accepted"}
+    await asyncio.to_thread(_check_preview, preview, rate, metadata)
     data = await asyncio.to_thread(_wav_of, preview, rate)
     usage = media_pb2.Usage(voices=1, characters=len(request.preview_text))
     usage.audio_duration.FromNanoseconds(len(preview) // _BYTES_PER_SAMPLE * 1_000_000_000 // rate)
@@ -88,6 +96,19 @@ async def designed(
         preview_rate_hertz=rate,
         reference=Reference(data, WAV, request.preview_text, request.language_code),
     )
+
+
+def _check_preview(preview: bytes, rate: int, metadata: dict[str, str]) -> None:
+    seconds = len(preview) / _BYTES_PER_SAMPLE / rate
+    if 0 < seconds < MIN_SECONDS:
+        raise InvalidParameterError(
+            f"The preview text is spoken in {seconds:.2f} seconds; a voice needs {MIN_SECONDS:g} or more to speak from.",
+            Violation("preview_text", f"is spoken in {seconds:.2f} seconds; write a longer one"),
+            metadata=metadata,
+        )
+    samples = memoryview(preview[: len(preview) // _BYTES_PER_SAMPLE * _BYTES_PER_SAMPLE]).cast("h")
+    if max(samples, default=0) < SILENT_PEAK and min(samples, default=0) > -SILENT_PEAK:
+        raise ProviderInternalError("The provider made a preview that is silent.", metadata=metadata)
 
 
 def _new_id() -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from pixvox.errors import PixvoxError, ProviderDisconnectedError, ProviderError, ProviderInternalError
+from pixvox.provider import SpeechStream
 from pixvox.upstream import RefusedError
 from pixvox.v1 import media_pb2, speech_service_pb2
 
@@ -56,6 +57,23 @@ class Utterance(Protocol):
     async def aclose(self) -> None:
         """Cut the connection, unless the answer has ended."""
         ...
+
+
+@asynccontextmanager
+async def speaking(
+    begun: Callable[[str], Utterance], voice: str, text: AsyncIterator[SpeechInput], rate: int
+) -> AsyncIterator[SpeechStream]:
+    """Give the stream of one call for a block, at whose end all that is open is cut.
+
+    Args:
+        begun: Returns the utterance of a text, without opening anything.
+        voice: That speaks.
+        text: See `pixvox.provider.SpeechStreamer`.
+        rate: Samples per second that all utterances have.
+    """
+    spoken = Spoken(begun, rate)
+    async with aclosing(spoken), aclosing(spoken.events(text)) as events:
+        yield SpeechStream(voice, rate, events)
 
 
 class Spoken:
@@ -114,7 +132,8 @@ class Spoken:
     async def _finish(self, utterance: Utterance) -> None:
         self._utterance = None
         await utterance.aclose()
-        if not self._heard:
+        # Of dashes and dots an engine may make no sound.
+        if not self._heard and any(map(str.isalnum, self._text)):
             raise senseless("says that it has spoken the text, and gave no audio", utterance.request_id)
         self._characters += len(self._text)
         if utterance.request_id:

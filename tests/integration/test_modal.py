@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 import grpc
+import msgspec
 import pytest
 
 import serving
@@ -137,8 +138,28 @@ async def test_a_redirect_to_somewhere_else_does_not_take_the_keys_there():
             Fault("generate", Verbatim(303, headers={"Location": f"{other.url}/x?__modal_function_call_id=fc-1"}))
         )
         failed = await failure_of(stubs.images.GenerateImage(wish()))
-    assert failed.reason == "PROVIDER_CONFIG"
+    # Modal has named the work, so that it is under way, and no other target may do it again.
+    assert (failed.reason, failed.metadata["replay"]) == ("OUTCOME_UNKNOWN", "accepted")
+    assert failed.metadata["provider_request_id"] == "fc-1"
     assert not other.requests
+
+
+@pytest.mark.parametrize("location", ["http://[::1", "/login", ""])
+async def test_a_redirect_that_makes_no_sense_is_a_wrong_address(location):
+    async with deployed() as (edge, stubs):
+        edge.faults.add(Fault("generate", Verbatim(303, headers={"Location": location})))
+        failed = await failure_of(stubs.images.GenerateImage(wish()))
+    assert failed.reason == "PROVIDER_CONFIG"
+    assert len(edge.requests) == 1
+
+
+@pytest.mark.parametrize("picture", ["\N{SNOWMAN}", "AA\N{SNOWMAN}A"])
+async def test_a_picture_that_is_no_base64_is_none(picture):
+    body = msgspec.json.encode({"data": [{"b64_json": picture}]})
+    async with deployed() as (edge, stubs):
+        edge.faults.add(Fault("generate", Verbatim(200, body, "application/json")))
+        failed = await failure_of(stubs.images.GenerateImage(wish()))
+    assert (failed.reason, failed.metadata["replay"]) == ("PROVIDER_INTERNAL", "accepted")
 
 
 async def test_a_function_that_sleeps_holds_the_call_until_it_is_up():
@@ -275,6 +296,16 @@ async def test_a_route_that_prefers_warm_targets_wakes_modal_beside_the_call():
             second = await stubs.images.GenerateImage(wish(model="pictures"))
     assert (first.receipt.provider, second.receipt.provider) == ("sandbox", "modal")
     assert edge.count("health") == 1
+
+
+@pytest.mark.parametrize("number", [0.0, -1.0, float("nan"), float("inf")])
+async def test_an_option_that_is_no_number_to_count_with_is_refused(number):
+    async with deployed() as (edge, stubs):
+        request = wish()
+        request.provider_options.update({"modal": {"steps": number}})
+        failed = await failure_of(stubs.images.GenerateImage(request))
+    assert [one.field for one in failed.violations] == ["provider_options.modal.steps"]
+    assert not edge.requests
 
 
 async def test_an_option_that_the_worker_lacks_is_refused_before_anything_is_sent():

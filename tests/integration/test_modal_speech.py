@@ -16,7 +16,7 @@ from emulated import failure_of
 from pixvox.settings import SettingsError
 from pixvox.settings.environment import with_environment
 from pixvox.testing.dashscope import DashScopeEmulator
-from pixvox.testing.modal import JobApp, ModalEmulator, said
+from pixvox.testing.modal import Fault, JobApp, ModalEmulator, Verbatim, said
 from pixvox.v1 import media_pb2
 
 RECORDING = b"RIFF" + bytes(200)
@@ -86,6 +86,49 @@ async def test_a_caller_who_leaves_has_the_job_cancelled(voices):
         with contextlib.suppress(asyncio.CancelledError, grpc.RpcError):
             await reading
         await until(lambda: all(job.cancelled for job in app.jobs.values()))
+
+
+async def test_a_result_that_is_late_is_asked_for_at_growing_intervals(voices):
+    async with deployed(voices) as (app, stubs):
+        app.late_seconds = 0.5
+        answers = await spoken(stubs, [config_message(), text_message("Hello.")])
+    assert samples(answers) == said("Hello.")
+    # At once, and then no sooner than a job is asked after; without a pause it would be hundreds of times.
+    assert 2 <= app.results <= 15
+
+
+@pytest.mark.parametrize("redirects", [1, 2])
+async def test_a_submission_that_is_redirected_while_the_app_starts_is_submitted_once(voices, redirects):
+    async with deployed(voices) as (app, stubs):
+        app.slow_submissions = redirects
+        answers = await spoken(stubs, [config_message(), text_message("Hello.")])
+    assert samples(answers) == said("Hello.")
+    [(job_id, _)] = app.jobs.items()
+    assert answers[-1].summary.receipt.provider_request_id == job_id
+
+
+async def test_an_app_whose_operator_has_recorded_nobody_says_how_to_get_a_voice():
+    async with deployed({}) as (app, stubs):
+        failed = await failure_of(spoken(stubs, [config_message(), text_message("x")]))
+        named = await failure_of(spoken(stubs, [config_message(voice="host"), text_message("x")]))
+    assert not app.jobs
+    assert (failed.reason, named.reason) == ("INVALID_REQUEST", "VOICE_NOT_FOUND")
+    for one in (failed, named):
+        [violation] = one.violations
+        assert violation.field == "config.voice"
+        assert "the id of a voice that CloneVoice or DesignVoice made for it, see ListVoices" in violation.description
+
+
+async def test_a_job_whose_file_is_no_audio_is_named(voices):
+    async with ModalEmulator() as edge, JobApp() as app:
+        edge.faults.add(Fault("", Verbatim(200, b"<html>", "text/html")))
+        urls = app.urls | {"MODAL_JOB_RESULT": f"{edge.url}/job-result"}
+        table = {"kind": "modal", "voices": voices, "job_poll_seconds": 0.05}
+        settings = with_environment(serving.settings_with({"modal": table}, {}), urls, appear=False)
+        async with serving.serving(settings) as stubs:
+            failed = await failure_of(spoken(stubs, [config_message(), text_message("x")]))
+    assert (failed.reason, failed.metadata["replay"]) == ("PROVIDER_INTERNAL", "accepted")
+    assert failed.metadata["provider_request_id"] in app.jobs
 
 
 async def test_a_job_that_fails_was_accepted(voices):

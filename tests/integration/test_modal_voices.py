@@ -153,6 +153,16 @@ async def test_the_apps_own_endpoint_designs_voices_for_jobs():
     assert (job.fields["ref_text"], job.fields["text"]) == (text, "Hello")
 
 
+@pytest.mark.parametrize(("name", "most"), [("description", 500), ("preview_text", 300)])
+async def test_a_design_is_no_longer_than_the_app_takes(name, most):
+    async with jobs() as (app, stubs):
+        failed = await failure_of(voices_of(stubs).DesignVoice(designing(**{name: "x" * (most + 1)})))
+        assert not app.designs
+        await voices_of(stubs).DesignVoice(designing(**{name: "x" * most}))
+    assert [one.field for one in failed.violations] == [name]
+    assert len(app.designs) == 1
+
+
 async def test_a_design_that_the_app_fails_at_is_not_repeated():
     async with jobs() as (app, stubs):
         app.failing = True

@@ -36,6 +36,13 @@ BEFORE = [
     ("kokoro-samples", Raw(200, b"R", "audio/pcm"), "PROVIDER_DISCONNECTED"),
     ("kokoro-samples", Raw(200, b"ID3", "audio/mpeg"), "PROVIDER_INTERNAL"),
     ("kokoro-samples", Raw(200, b"{}", "application/json"), "PROVIDER_INTERNAL"),
+    (
+        "openai-events",
+        Raw(200, b'{"error": {"code": "content_policy_violation"}}', "application/json"),
+        "CONTENT_BLOCKED",
+    ),
+    ("vllm_omni-events", Raw(401, b'{"error":"Unauthorized"}', "application/json"), "PROVIDER_CREDENTIALS"),
+    ("vllm_omni-events", Raw(404, b"<html>", "text/html"), "PROVIDER_CONFIG"),
     ("kokoro-samples", Raw(200, endless_header(22_050) + bytes(100), "audio/wav"), "PROVIDER_INTERNAL"),
     ("kokoro-samples", Raw(200, endless_header(24_000), "audio/wav"), "PROVIDER_INTERNAL"),
     ("kokoro-samples", Raw(200, endless_header(24_000)[:30], "audio/wav"), "PROVIDER_DISCONNECTED"),

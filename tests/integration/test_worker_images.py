@@ -52,7 +52,7 @@ async def test_a_picture_is_asked_for_as_events_with_its_seed_and_its_caller_is_
         "num_inference_steps": 4,
         "stream": True,
     }
-    assert asked.headers["authorization"] == "***"
+    assert asked.headers["authorization"] == "Bearer ***"
     # The time that the caller has left goes along.
     assert 0 < float(asked.headers["x-request-timeout"]) <= 31
     assert [image.data for image in answer.images] == [

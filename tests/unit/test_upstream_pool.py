@@ -7,12 +7,15 @@ import contextlib
 import socket
 
 import pytest
+from structlog.testing import capture_logs
 
+from pixvox import telemetry
 from pixvox.errors import OutcomeUnknownError, ProviderUnavailableError
 from pixvox.providers.worker.refusals import declined, load_of
 from pixvox.testing.worker import LOADING, Cut, Refused, Slow, WorkerEmulator
 from pixvox.upstream import RefusedError, Safety, Upstream
 from pixvox.upstream.pool import Pool, Probe
+from raw_vendor import Spans
 
 BODY = b'{"prompt": "a cat", "size": "64x64", "num_inference_steps": 1}'
 STREAM = b'{"prompt": "a cat", "size": "64x64", "num_inference_steps": 1, "stream": true}'
@@ -135,6 +138,24 @@ async def test_a_host_that_accepts_no_connection_is_left_out_for_a_while():
         assert [standing.left_out for standing in pool.standings] == [False, False]
 
 
+async def test_no_call_dwells_on_a_host_that_is_gone_while_there_is_another_one():
+    gone = [f"http://127.0.0.1:{a_free_port()}" for _ in range(2)]
+    spans = Spans()
+    upstream = Upstream(tracer=spans.tracer)
+    async with WorkerEmulator(models=MODELS) as worker, contextlib.aclosing(upstream):
+        pool = pool_of(upstream, *gone, worker.url)
+        with telemetry.calling(telemetry.Call("a")):
+            assert await call(pool) == (200, worker.url)
+            assert telemetry.may_repeat()
+        tried = len(spans.finished)
+        assert tried <= 3
+        # The last one that there is gets its second try.
+        lonely = pool_of(upstream, *gone)
+        with telemetry.calling(telemetry.Call("a")), pytest.raises(ProviderUnavailableError):
+            await call(lonely)
+        assert len(spans.finished) - tried == 1 + 3
+
+
 async def test_a_host_that_was_left_out_is_back_when_it_says_that_it_is_well_and_not_before():
     clock = Clock()
     async with hosts(2, step_seconds=0.05) as (upstream, [ill, well]):
@@ -224,6 +245,90 @@ async def test_what_was_sent_and_not_answered_goes_to_no_other_host():
         with pytest.raises(OutcomeUnknownError):
             await call(pool)
         assert sum(asked(workers)) == 1
+
+
+async def test_a_long_call_keeps_no_host_from_being_asked_by_others():
+    clock = Clock()
+    async with hosts(2, step_seconds=0.05) as (upstream, workers):
+        for worker in workers:
+            worker.others = 3
+        pool = pool_of(upstream, *(worker.url for worker in workers), clock=clock, seconds=2.0)
+        async with pool.opened(lambda origin: origin.events(PATH, body=STREAM, operation="image generation")):
+            async with asyncio.timeout(5):
+                while any(standing.load < 3 for standing in pool.standings):  # noqa: ASYNC110 - they tell nobody
+                    await asyncio.sleep(0.01)
+            clock.now += 2.0
+            await call(pool)
+            assert [worker.count("health") for worker in workers] == [2, 2]
+
+
+async def test_a_call_that_finds_no_host_asks_those_that_another_call_asks_as_well():
+    clock, gone = Clock(), f"http://127.0.0.1:{a_free_port()}"
+    async with hosts(1, step_seconds=0.05) as (upstream, [worker]):
+        worker.faults.add("health", Slow(30))
+        pool = pool_of(upstream, gone, worker.url, clock=clock, seconds=2.0)
+        async with pool.opened(lambda origin: origin.events(PATH, body=STREAM, operation="image generation")):
+            worker.faults.add("generate", LOADING)
+            async with asyncio.timeout(5):
+                await worker.until(lambda: worker.count("health") == 1)
+            # The first call has not heard yet how the host is when a second one has it left out.
+            assert (await call(pool))[0] == 503
+            assert all(standing.left_out for standing in pool.standings)
+            clock.now += 2.0
+            assert await call(pool) == (200, worker.url)
+
+
+async def test_where_none_is_left_the_error_says_why_but_not_where():
+    clock, gone = Clock(), f"http://127.0.0.1:{a_free_port()}"
+    async with hosts(1) as (upstream, [worker]):
+        worker.status = "loading"
+        worker.faults.add("generate", LOADING, times=None)
+        pool = pool_of(upstream, gone, worker.url, clock=clock, seconds=2.0)
+        assert (await call(pool))[0] == 503
+        clock.now += 2.0
+        with pytest.raises(ProviderUnavailableError) as caught:
+            await call(pool)
+        assert "not ready (status 503)" in caught.value.message
+        assert "connect" in caught.value.message
+        assert "127.0.0.1" not in caught.value.message
+
+
+async def test_that_a_host_is_left_out_and_that_it_is_back_is_logged_once_each():
+    clock = Clock()
+    async with hosts(2, step_seconds=0.05) as (upstream, [ill, well]):
+        ill.faults.add("generate", LOADING, times=None)
+        ill.status = "loading"
+        pool = pool_of(upstream, ill.url, well.url, clock=clock, seconds=2.0)
+        with capture_logs() as logs:
+            for _ in range(4):
+                await call(pool)
+                clock.now += 2.0
+            ill.status = "ready"
+            ill.faults.clear()
+            await call(pool)
+    assert [(line["event"], line["url"]) for line in logs] == [
+        ("a host is left out", ill.url),
+        ("a host is back", ill.url),
+    ]
+
+
+async def test_a_call_that_is_cancelled_anywhere_leaves_no_host_busy_or_being_asked():
+    async with hosts(2, step_seconds=0.02) as (upstream, workers):
+        workers[0].faults.add("generate", Refused(429), times=None)
+        workers[1].faults.add("health", Slow(30), times=None)
+        pool = pool_of(upstream, *(worker.url for worker in workers), seconds=0.001)
+        before = asyncio.all_tasks()
+        for ticks in range(1, 60, 4):
+            task = asyncio.create_task(call(pool))
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            await asyncio.sleep(ticks / 4000)
+            task.cancel()
+            await asyncio.wait({task})
+            assert [standing.calls for standing in pool.standings] == [0, 0]
+        left = [task for task in asyncio.all_tasks() - before if "_ask" in repr(task.get_coro())]
+        assert not left
+        assert (await call(pool))[0] == 200
 
 
 async def test_a_single_host_is_never_left_out_and_never_asked_how_it_is():

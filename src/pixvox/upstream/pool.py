@@ -8,8 +8,10 @@ import enum
 import math
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import structlog
 
 from pixvox import telemetry
 from pixvox.concurrency import alongside
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     Opening = Callable[["Origin"], AbstractAsyncContextManager["T"]]
 
+log = structlog.get_logger("pixvox.upstream.pool")
+
 T = TypeVar("T")
 
 # A host that does not say how it is within this time is taken for one that is not well.
@@ -38,7 +42,7 @@ class Decline(enum.Enum):
     """What a reply says with which a host did no work, so that another host may be asked."""
 
     BUSY = enum.auto()
-    """It has enough to do; one other host is asked, and its answer counts."""
+    """It has enough to do, or does other work than this; one other host is asked, and its answer counts."""
     DOWN = enum.auto()
     """It takes no work for a while: it is left out, and all others are asked."""
 
@@ -102,8 +106,8 @@ class Pool:
     """One or several hosts that do the same work.
 
     A host that accepts no connection, or says that it takes no work, gets no calls for a while; the call goes on to the next
-    one. A host that says that it has enough to do has the call go to one other. What may have begun is never sent to another
-    host. A single host is never left out and never asked how it is.
+    one without a second try. A host that says that it has enough to do has the call go to one other. What may have begun is
+    never sent to another host. A single host is never left out and never asked how it is.
 
     A host that was left out is back after `eject_seconds`; with a `probe` it is back when it says that it is well, and then
     only. If none is left, a call asks them how they are before it fails.
@@ -191,10 +195,12 @@ class Pool:
         async with self._watched():
             last: tuple[T | RefusedError, str] | None = None
             moved = False
-            for host in await self._candidates():
+            candidates = await self._candidates()
+            for host in candidates:
                 async with AsyncExitStack() as stack:
                     stack.enter_context(host.busy())
-                    found = await self._tried(host, opening, stack)
+                    with _repeating(allowed=host is candidates[-1]):
+                        found = await self._tried(host, opening, stack)
                     if found is None:
                         continue
                     last = found, host.url
@@ -217,7 +223,7 @@ class Pool:
         except ProviderUnavailableError as error:
             if len(self._hosts) == 1 or error.metadata.get("replay") != Replay.NOT_DISPATCHED:
                 raise
-            self._leave_out(host)
+            self._leave_out(host, error.message)
             return None
 
     def _decline(self, host: _Host, found: object) -> Decline | None:
@@ -227,20 +233,24 @@ class Pool:
             return None
         decline = self._declined(reply)
         if decline is Decline.DOWN:
-            self._leave_out(host)
+            self._leave_out(host, f"It answered a call with status {reply.status}.")
         return decline
 
-    def _leave_out(self, host: _Host) -> None:
-        host.out_until = self._clock() + self._eject_seconds
+    def _leave_out(self, host: _Host, why: str) -> None:
+        now = self._clock()
+        if not self._is_out(host, now):
+            log.warning("a host is left out", url=host.url, why=why)
+        host.out_until = now + self._eject_seconds
         host.out = True
+        host.why = why
 
     async def _candidates(self) -> list[_Host]:
         """Return the hosts to try, the least busy first; equally busy ones take turns."""
         if (probe := self._probe) is not None and not self._free():
             async with self._last_resort:
-                due = [] if self._free() else self._due(probe)
-                with _asking(due):
-                    await self._ask(due, probe)
+                if not self._free():
+                    # Those that are being asked as well: whoever asks them may leave before they answer.
+                    await self._ask([host for host in self._hosts if self._is_due(host, probe)], probe)
         self._turn += 1
         free = self._free()
         turned = [free[(self._turn + place) % len(free)] for place in range(len(free))]
@@ -261,8 +271,9 @@ class Pool:
 
     def _none_left(self) -> ProviderUnavailableError:
         wait = min(host.out_until for host in self._hosts) - self._clock()
+        reasons = dict.fromkeys(host.why for host in self._hosts)
         return ProviderUnavailableError(
-            f"None of the provider's {len(self._hosts)} hosts takes calls.",
+            f"None of the provider's {len(self._hosts)} hosts takes calls: {' '.join(reasons)}",
             metadata={"replay": Replay.NOT_DISPATCHED.value},
             retry_after=max(wait, 0.0),
         )
@@ -276,18 +287,24 @@ class Pool:
         if probe is None or not due:
             yield
             return
-        with _asking(due):
-            async with alongside(self._ask(due, probe)):
-                yield
+        async with alongside(self._ask_those_due(probe)):
+            yield
 
     def _due(self, probe: Probe) -> list[_Host]:
-        now = self._clock()
-        return [host for host in self._hosts if not host.asking and now - host.asked_at >= probe.seconds]
+        return [host for host in self._hosts if not host.asking and self._is_due(host, probe)]
+
+    def _is_due(self, host: _Host, probe: Probe) -> bool:
+        return self._clock() - host.asked_at >= probe.seconds
+
+    async def _ask_those_due(self, probe: Probe) -> None:
+        # Found here and not before, because this may be cancelled before it begins.
+        await self._ask(self._due(probe), probe)
 
     async def _ask(self, hosts: Sequence[_Host], probe: Probe) -> None:
-        async with asyncio.TaskGroup() as group:
-            for host in hosts:
-                group.create_task(self._asked(host, probe))
+        with _asking(hosts):
+            async with asyncio.TaskGroup() as group:
+                for host in hosts:
+                    group.create_task(self._asked(host, probe))
 
     async def _asked(self, host: _Host, probe: Probe) -> None:
         """Take note of how a host is."""
@@ -297,13 +314,17 @@ class Pool:
                 async with asyncio.timeout(PROBE_SECONDS):
                     origin = probe.origins.get(host.url, host.origin)
                     reply = await origin.call("GET", probe.path, safety=Safety.FREE, operation=_PROBING)
-            load = probe.read(reply)
-        except (PixvoxError, TimeoutError):
-            load = Load(ready=False)
+            load, why = probe.read(reply), f"It says that it is not ready (status {reply.status})."
+        except TimeoutError:
+            load, why = Load(ready=False), f"It did not say within {PROBE_SECONDS:g} seconds how it is."
+        except PixvoxError as error:
+            load, why = Load(ready=False), error.message
         host.asked_at = self._clock()
         if not load.ready:
-            self._leave_out(host)
+            self._leave_out(host, why)
             return
+        if host.out:
+            log.info("a host is back", url=host.url)
         host.out = False
         host.told, host.told_at, host.calls_when_told = load.depth, host.asked_at, host.calls
 
@@ -317,6 +338,7 @@ class _Host:
         self.calls = 0
         self.out = False
         self.out_until = -math.inf
+        self.why = ""
         self.asking = False
         self.asked_at = -math.inf
         self.told = 0
@@ -331,6 +353,17 @@ class _Host:
             yield
         finally:
             self.calls -= 1
+
+
+@contextlib.contextmanager
+def _repeating(*, allowed: bool) -> Iterator[None]:
+    """Have a host that accepts no connection asked once for the block, unless it may be `allowed` to be asked again."""
+    call = telemetry.running_call()
+    if allowed or call is None:
+        yield
+        return
+    with telemetry.calling(replace(call, may_repeat=False)):
+        yield
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ def reason(reply, **how):
         (edge(408, "Missing request, possibly due to expiry or cancellation"), "OUTCOME_UNKNOWN"),
         (edge(429, "rate limit"), "RATE_LIMITED"),
         (edge(429, "Workspace billing cycle spend limit reached"), "PROVIDER_BILLING"),
+        (Reply(429, {}, b"Workspace billing cycle spend limit reached"), "PROVIDER_BILLING"),
         (edge(500, "internal error: status Failure: TimeoutError('Waited too long for port')"), "PROVIDER_UNAVAILABLE"),
         (edge(500, "internal error: function was terminated by signal"), "PROVIDER_INTERNAL"),
         (edge(500, "internal error: Server has lost track of input"), "OUTCOME_UNKNOWN"),

@@ -8,6 +8,7 @@ import pytest
 
 from pixvox.errors import reason_name
 from pixvox.providers.worker.refusals import (
+    Complaint,
     complaint_in,
     complaint_of,
     declined,
@@ -69,6 +70,24 @@ def test_an_error_event_of_any_shape_is_an_error(event):
     assert reason_name(error_of(complaint_in(event, "")).reason) == "PROVIDER_INTERNAL"
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"status": 404, "type": "not_found_error", "param": "model"}, "serves another model"),
+        ({"status": 400, "type": "unsupported_task"}, "/models tells which"),
+        ({"status": 404, "type": "not_found_error"}, "such as /v1"),
+        ({"status": 401, "type": "authentication_error"}, "API_KEY"),
+        ({"status": 503, "type": "out_of_memory"}, "ran out of memory"),
+        ({"status": 503, "type": "queue_timeout"}, "queue"),
+        ({"status": 503, "type": "unavailable_error"}, "/health"),
+        ({"status": 400, "param": "num_inference_steps{x}"}, "which it calls num_inference_stepsx."),
+        ({"status": 400, "param": "{}"}, "refused a value of the request."),
+    ],
+)
+def test_an_operator_is_told_what_to_look_at(given, words):
+    assert words in error_of(Complaint(**given)).message
+
+
 def test_how_long_to_wait_is_handed_on_where_waiting_helps():
     assert error_of(complaint_of(refused(429, **{"Retry-After": "7"}))).retry_after == 7
     assert error_of(complaint_of(refused(429))).retry_after == 1
@@ -85,6 +104,10 @@ def test_how_long_to_wait_is_handed_on_where_waiting_helps():
         (reply(503, b"upstream connect error"), Decline.DOWN),
         (refused(503, "out_of_memory"), None),
         (refused(503, "queue_timeout"), None),
+        # One that was restarted with another model.
+        (reply(404, {"error": {"type": "not_found_error", "param": "model"}}), Decline.BUSY),
+        (refused(400, "unsupported_task"), Decline.BUSY),
+        (refused(404, "not_found_error"), None),
         (refused(500), None),
         (reply(200), None),
     ],
@@ -107,6 +130,7 @@ def test_only_what_was_not_begun_goes_to_another_worker(given, expected):
         (reply(502, b"<html>"), Load(False)),
         (reply(200, {"status": "ready", "queue_depth": -5, "running": "many"}), Load(True)),
         (reply(200, b"[1]"), Load(True)),
+        (reply(200, {"status": [], "model_loaded": {}, "queue_depth": [1], "running": None}), Load(True)),
     ],
 )
 def test_how_a_worker_is_is_read_from_what_it_says_rather_than_from_its_status(given, expected):

@@ -64,10 +64,18 @@ class Endpoint:
         return await self._origin.call(method, path, body=body, safety=safety, operation=operation, follows=follows)
 
     async def work(self, body: bytes, operation: str) -> tuple[bytes, str]:
-        """Post a request for work, wait for it through redirects, and return the answer and what Modal calls the work.
+        """Post a request for work, and return the answer and what Modal calls the work; errors are those of `worked`."""
+        _, reply, request_id = await self.worked(body, operation)
+        return reply.body, request_id
+
+    async def worked(self, body: bytes, operation: str) -> tuple[Reply, Reply, str]:
+        """Post a request for work and wait for it through redirects.
+
+        Returns:
+            The first reply, the one with the answer, which may be the same, and what Modal calls the work.
 
         Raises:
-            ProviderError: There is none. With `OutcomeUnknownError` the work may have been done.
+            ProviderError: There is no answer. With `OutcomeUnknownError` the work may have been done.
             RequestError: The app blames the request.
         """
 
@@ -89,4 +97,4 @@ class Endpoint:
         if reply.status != 200:
             complaint = refusals.complaint_of(reply)
             raise refusals.error_of(complaint, request_id=request_id, followed=reply is not first)
-        return reply.body, request_id
+        return first, reply, request_id

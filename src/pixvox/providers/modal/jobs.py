@@ -27,6 +27,8 @@ CANCEL_SECONDS = 2.0
 MAX_NEW_TOKENS = 2048
 
 _READ_SECONDS = 60.0
+# A submission may have to wait for a container, and can be redirected after 150 seconds; cut off before, it is ambiguous.
+_SUBMIT_READ_SECONDS = 160.0
 _LONGEST_GROWTH = 2.0
 _NOT_YET = 202
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
@@ -51,10 +53,10 @@ class Jobs:
     """
 
     def __init__(self, config: Config, upstream: Upstream) -> None:
-        def endpoint(url: str) -> Endpoint:
-            return Endpoint(url, upstream, read_seconds=_READ_SECONDS, token=config.token)
+        def endpoint(url: str, read_seconds: float = _READ_SECONDS) -> Endpoint:
+            return Endpoint(url, upstream, read_seconds=read_seconds, token=config.token)
 
-        self._submit = endpoint(config.job_submit)
+        self._submit = endpoint(config.job_submit, _SUBMIT_READ_SECONDS)
         self._status = endpoint(config.job_status)
         self._result = endpoint(config.job_result)
         self._cancel = endpoint(config.job_cancel) if config.job_cancel else None
@@ -76,23 +78,23 @@ class Jobs:
             with _accepted(job):
                 poll, longest = self._poll_seconds, _LONGEST_GROWTH * self._poll_seconds
                 await polled(lambda: self._completed(job, begun), first_seconds=poll, longest_seconds=longest)
-                return job.job_id, await polled(
-                    lambda: self._file(job, begun), first_seconds=0.0, longest_seconds=longest
-                )
+                file = await self._file(job, begun)
+                if file is None:
+                    file = await polled(lambda: self._file(job, begun), first_seconds=poll, longest_seconds=longest)
+                return job.job_id, file
         except asyncio.CancelledError:
             await _through(asyncio.create_task(self._called_off(submission)))
             raise
 
     async def _submitted(self, fields: Mapping[str, object]) -> tuple[Job, Reply]:
         body = await asyncio.to_thread(msgspec.json.encode, fields)
-        reply = await self._submit.call("POST", "", body, Safety.BILLABLE, "speech job")
-        if reply.status != 200:
-            raise refusals.error_of(refusals.complaint_of(reply), request_id=refusals.request_id_of(reply))
+        begun, reply, request_id = await self._submit.worked(body, "speech job")
         try:
-            return msgspec.json.decode(reply.body, type=Job), reply
+            return msgspec.json.decode(reply.body, type=Job), begun
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             message = "The app accepted the job without saying how to ask after it; it may be billed."
-            raise ProviderInternalError(message, metadata={"replay": "accepted"}) from error
+            metadata = {"provider_code": "", "provider_request_id": request_id, "replay": "accepted"}
+            raise ProviderInternalError(message, metadata=metadata) from error
 
     async def _completed(self, job: Job, begun: Reply) -> bool | None:
         """Return True if the job has its result, None while it has not ended."""
@@ -104,7 +106,7 @@ class Jobs:
         match _state(reply):
             case "completed":
                 return True
-            case "failed":
+            case "failed" | "cancelled":
                 raise ProviderInternalError("The speech job failed.")
             case _:
                 return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pixvox.errors import OutcomeUnknownError
-from pixvox.providers.worker.speech import language_name
+from pixvox.languages import language_name
 
 if TYPE_CHECKING:
     from pixvox.providers.modal.endpoints import Endpoint

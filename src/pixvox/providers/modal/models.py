@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from pixvox import references
+from pixvox.languages import LANGUAGE_CODES
 from pixvox.media import audio
-from pixvox.providers.worker.models import LANGUAGE_NAMES
 from pixvox.v1 import media_pb2, model_service_pb2
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _speaker(name: str, served: Served, *, designs: bool) -> model_service_pb2.M
     model.stream_speech.CopyFrom(
         model_service_pb2.StreamSpeechCapability(
             voices=[model_service_pb2.ModelVoice(id=voice) for voice in served.voices if own],
-            language_codes=list(LANGUAGE_NAMES),
+            language_codes=LANGUAGE_CODES,
             encodings=list(audio.SAMPLE_RATES_HERTZ),
             sample_rates_hertz=RATES,
             max_text_characters=served.max_text_characters,

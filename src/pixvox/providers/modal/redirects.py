@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from pixvox.errors import OutcomeUnknownError, ProviderConfigError
-from pixvox.providers.modal.refusals import CALL_ID
+from pixvox.providers.modal.refusals import call_id
 from pixvox.upstream import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from urllib.parse import SplitResult
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ _FIRST_PAUSE_SECONDS = 0.05
 _LAST_PAUSE_SECONDS = 5.0
 _GROWTH = 1.5
 _REDIRECTED, _NOT_YET = 303, 202
+_PORTS = {"http": 80, "https": 443}
 
 
 def redirected(reply: Reply) -> bool:
@@ -46,7 +48,7 @@ async def followed(
 
     Raises:
         ProviderConfigError: The address redirects elsewhere; no work was accepted.
-        OutcomeUnknownError: A later redirect leads elsewhere.
+        OutcomeUnknownError: A redirect that names work leads elsewhere, or one behind it does.
     """
     target = _target(first, url)
     pause = _FIRST_PAUSE_SECONDS
@@ -67,16 +69,22 @@ async def followed(
 
 def _target(reply: Reply, url: str, *, accepted: bool = False) -> str:
     """Return the path with the query that a redirect names."""
-    location = urlsplit(urljoin(url, reply.headers.get("Location", "")))
-    if (
-        reply.status == _REDIRECTED
-        and (location.scheme, location.netloc) == urlsplit(url)[:2]
-        and CALL_ID in parse_qs(location.query)
-    ):
-        return f"{location.path}?{location.query}"
-    if accepted:
+    named = bool(call_id(reply))
+    try:
+        location = urlsplit(urljoin(url, reply.headers.get("Location", "")))
+        target = f"{location.path}?{location.query}"
+        if reply.status == _REDIRECTED and named and target.isascii() and _place(location) == _place(urlsplit(url)):
+            return target
+    except ValueError:
+        # It is no address.
+        pass
+    if accepted or (named and reply.status == _REDIRECTED):
         message = "Modal's redirects lead elsewhere; the work was accepted and may be billed."
         raise OutcomeUnknownError(message, metadata={"replay": "accepted"})
     # The keys are for this address alone.
     message = f"The configured address redirects elsewhere (status {reply.status})."
     raise ProviderConfigError(message)
+
+
+def _place(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)

@@ -20,6 +20,8 @@ RATE_SECONDS = 1.0
 
 _NOT_IDENTIFIER = re.compile(r"[^A-Za-z0-9._:-]+")
 _EDGE = "modal-http"
+# Waiting does not help, so that it counts without the edge's prefix, too.
+_SPENT = "spend limit"
 # What says of a job how it is has no more.
 _MOST_JOB_BYTES = 4_096
 
@@ -45,7 +47,7 @@ class Complaint:
     @property
     def spent(self) -> bool:
         """Whether money is what is missing."""
-        return self.edge and self.status == 429 and "spend limit" in self.words
+        return self.edge and self.status == 429 and _SPENT in self.words
 
     @property
     def cold(self) -> bool:
@@ -60,7 +62,7 @@ def complaint_of(reply: Reply) -> Complaint:
     worker = _worker(reply.body)
     if worker is None:
         words = reply.body[:512].decode(errors="replace").strip().lower()
-        known = words.startswith(_EDGE)
+        known = words.startswith(_EDGE) or _SPENT in words
         return Complaint(reply.status, True, words if known else "", _EDGE if known else "", reply.retry_after)
     return Complaint(reply.status, False, worker, identifier(worker, 64), reply.retry_after)
 
@@ -80,7 +82,10 @@ def ids_of(reply: Reply) -> Ids:
 
 def call_id(reply: Reply) -> str:
     """Return what Modal calls the work that a redirect is about, or an empty string."""
-    query = parse_qs(urlsplit(reply.headers.get("Location", "")).query)
+    try:
+        query = parse_qs(urlsplit(reply.headers.get("Location", "")).query)
+    except ValueError:
+        return ""
     return identifier(query.get(CALL_ID, [""])[0])
 
 

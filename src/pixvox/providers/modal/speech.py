@@ -15,13 +15,12 @@ import msgspec
 
 from pixvox import telemetry
 from pixvox.errors import InvalidMediaError, ProviderInternalError, ProviderNotConfiguredError
+from pixvox.languages import LANGUAGE_CODES, language_name
 from pixvox.media import audio
 from pixvox.provider import MAX_REFERENCE_BYTES, SpeechStream
 from pixvox.providers.modal import wire
 from pixvox.providers.modal.jobs import MAX_NEW_TOKENS, Jobs
 from pixvox.providers.modal.models import RATES, with_makings
-from pixvox.providers.worker.models import LANGUAGE_NAMES
-from pixvox.providers.worker.speech import language_name
 from pixvox.v1 import media_pb2, model_service_pb2, speech_service_pb2
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def speech_model(voices: Mapping[str, RecordedVoice], *, designs: bool) -> model
         description="Speaks by jobs of the earlier app on Modal; the whole audio comes at once, when the job is done.",
         stream_speech=model_service_pb2.StreamSpeechCapability(
             voices=[model_service_pb2.ModelVoice(id=name, description="A recorded voice.") for name in voices],
-            language_codes=list(LANGUAGE_NAMES),
+            language_codes=LANGUAGE_CODES,
             encodings=list(audio.SAMPLE_RATES_HERTZ),
             sample_rates_hertz=RATES,
             max_text_characters=MAX_TEXT_CHARACTERS,
@@ -160,9 +159,9 @@ class JobSpeech:
         try:
             samples, rate = await asyncio.to_thread(audio.decoded, file)
         except InvalidMediaError as error:
-            raise _unplayable() from error
+            raise _unplayable(receipt.provider_request_id) from error
         if rate != SAMPLE_RATE_HERTZ:
-            raise _unplayable()
+            raise _unplayable(receipt.provider_request_id)
         return [samples[start : start + _PIECE_BYTES] for start in range(0, len(samples), _PIECE_BYTES)]
 
     async def _made(self, fields: Mapping[str, object]) -> tuple[str, bytes]:
@@ -197,6 +196,7 @@ def _referring(recording: bytes, transcript: str) -> dict[str, object]:
     return {"ref_audio_base64": encoded, "ref_text": transcript, "max_new_tokens": MAX_NEW_TOKENS}
 
 
-def _unplayable() -> ProviderInternalError:
+def _unplayable(request_id: str) -> ProviderInternalError:
     message = "The speech app gave something else than audio of 24 kHz."
-    return ProviderInternalError(message, metadata={"replay": "accepted"})
+    metadata = {"provider_code": "", "provider_request_id": request_id, "replay": "accepted"}
+    return ProviderInternalError(message, metadata=metadata)

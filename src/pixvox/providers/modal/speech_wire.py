@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pixvox.errors import InvalidMediaError, ProviderInternalError
+from pixvox.languages import language_name
 from pixvox.media import audio
 from pixvox.providers.modal import wire
-from pixvox.providers.worker.speech import language_name
 from pixvox.utterances import BYTES_PER_SAMPLE
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 from typing import TYPE_CHECKING, TypeVar
 
@@ -119,7 +118,7 @@ def numbers(options: Struct, names: Collection[str], prefix: str = "") -> dict[s
     for name, one in value.struct_value.fields.items():
         if name not in names:
             raise _invalid(f"{path}.{name}", f"is not one of {', '.join(names)}")
-        if one.WhichOneof("kind") != "number_value" or one.number_value <= 0:
+        if one.WhichOneof("kind") != "number_value" or not 0 < one.number_value < float("inf"):
             raise _invalid(f"{path}.{name}", "has to be a number above 0")
         found[name] = int(one.number_value) if one.number_value.is_integer() else one.number_value
     return found
@@ -183,7 +182,7 @@ def _picture(encoded: str, seed: int | None) -> Blob:
         # Some workers give a data URI.
         data = base64.b64decode(encoded.rpartition(",")[2], validate=True)
         facts = probed(data)
-    except (binascii.Error, InvalidMediaError) as error:
+    except (ValueError, InvalidMediaError) as error:
         raise _senseless() from error
     return Blob(facts.mime_type, data, width=facts.width, height=facts.height, seed=seed)
 

@@ -12,16 +12,16 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from pixvox import telemetry
-from pixvox.provider import SpeechStream
 from pixvox.providers.modal import refusals, speech_wire
 from pixvox.providers.modal.speech_wire import PATH, SAMPLE_RATE_HERTZ
 from pixvox.upstream import Reply
-from pixvox.utterances import BYTES_PER_SAMPLE, AudioEvents, Complaints, Spoken
+from pixvox.utterances import BYTES_PER_SAMPLE, AudioEvents, Complaints, speaking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
-    from pixvox.provider import Reference, SpeechInput
+    from pixvox.provider import Reference, SpeechInput, SpeechStream
     from pixvox.providers.modal.deployment import Deployment
     from pixvox.v1 import model_service_pb2, speech_service_pb2
 
@@ -66,14 +66,11 @@ class WorkerSpeech:
         async with self._speaking(config.voice, fields, text) as stream:
             yield stream
 
-    @contextlib.asynccontextmanager
-    async def _speaking(
+    def _speaking(
         self, voice: str, fields: Mapping[str, object], text: AsyncIterator[SpeechInput]
-    ) -> AsyncIterator[SpeechStream]:
+    ) -> AbstractAsyncContextManager[SpeechStream]:
         telemetry.took_lane("sse")
-        call = Spoken(lambda said: _Utterance(self._deployment, said, fields), SAMPLE_RATE_HERTZ)
-        async with contextlib.aclosing(call), contextlib.aclosing(call.events(text)) as events:
-            yield SpeechStream(voice, SAMPLE_RATE_HERTZ, events)
+        return speaking(lambda said: _Utterance(self._deployment, said, fields), voice, text, SAMPLE_RATE_HERTZ)
 
 
 class WorkerDesigner:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pixvox import references
-from pixvox.providers.openai.model_table import FORMATS, LANGUAGE_NAMES, size_of
+from pixvox.languages import LANGUAGE_CODES
+from pixvox.providers.openai.model_table import FORMATS, size_of
 from pixvox.v1 import media_pb2, model_service_pb2
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _speech(table: ModelTable, dialect: Dialect) -> model_service_pb2.StreamSpee
     rates = [table.sample_rate, *(rate for rate in (8000, 12000, 16000, 24000, 48000) if rate != table.sample_rate)]
     capability = model_service_pb2.StreamSpeechCapability(
         voices=[model_service_pb2.ModelVoice(id=voice) for voice in table.voices],
-        language_codes=table.languages or tuple(LANGUAGE_NAMES),
+        language_codes=table.languages or LANGUAGE_CODES,
         encodings=[one for one in media_pb2.AudioEncoding.values() if one],
         sample_rates_hertz=rates,
         max_text_characters=table.max_text_characters,

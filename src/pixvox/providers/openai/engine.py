@@ -13,8 +13,9 @@ from pixvox.upstream.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pixvox.errors import PixvoxError
     from pixvox.providers.openai.config import Config
-    from pixvox.upstream import Origin, Upstream
+    from pixvox.upstream import Origin, Reply, Upstream
 
 _NO_KEY = "The provider has no key; set api_key in its table of the settings, and start anew."
 
@@ -79,6 +80,22 @@ class Engine:
             identify=refusals.ids_of,
             propagate=config.propagate_trace,
         )
+
+
+def without_result(reply: Reply, what: str) -> PixvoxError:
+    """Return the error for an answer that says success and holds no result: that which it tells, if it tells one.
+
+    Args:
+        reply: The answer.
+        what: Goes on after "The provider" where it tells none.
+    """
+    complaint = refusals.complaint_of(reply)
+    if not complaint.code:
+        return senseless(what, complaint.request_id)
+    error = refusals.error_of(complaint)
+    # Gateways that answer so may have asked an engine before.
+    error.metadata = error.metadata | {"replay": "accepted"}
+    return error
 
 
 def senseless(what: str, request_id: str, replay: str = "accepted") -> ProviderInternalError:

@@ -30,8 +30,11 @@ OWN_MEMBERS = frozenset(
         *("model", "prompt", "n", "size", "seed", "negative_prompt", "response_format", "output_format", "stream"),
         *("image", "image[]", "mask", "mask_image", "url", "url[]", "images", "partial_images", "reference_image"),
         *("file", "files", "ref_images", "kwargs"),
+        # What vLLM-Omni loads from a disk, and what SGLang has beside ``size`` and ``n``.
+        *("lora", "width", "height", "num_outputs_per_prompt", "num_images_per_prompt"),
     }
 )
+_SEEDS = range(-(2**63), 2**63)
 # What OpenAI names as well, so that it stands outside of what is wrapped.
 _PLAIN = frozenset({"model", "prompt", "n", "size", "response_format", "user"})
 
@@ -78,9 +81,10 @@ def members(request: Request, table: ModelTable, dialect: Dialect, size: tuple[i
     negative = request.negative_prompt.strip()
     if negative and dialect.negative == "member":
         found["negative_prompt"] = request.negative_prompt
-    if negative and dialect.negative == "bar":
-        # A bar of the caller's own would end the prompt early.
-        found["prompt"] = f"{request.prompt.replace('|', ' ')}|{request.negative_prompt}"
+    if dialect.negative == "bar":
+        # A bar of the caller's own would have the rest taken for what should not be there.
+        parts = [request.prompt, request.negative_prompt] if negative else [request.prompt]
+        found["prompt"] = "|".join(part.replace("|", " ") for part in parts)
     found |= table.options | options_of(request.provider_options, OWN_MEMBERS, "provider_options")
     return wrapped(found, _PLAIN) if dialect.wraps else found
 
@@ -111,7 +115,7 @@ def decoded(body: bytes) -> Answer:
             files.append(_unpacked(one.url))
         elif one.url:
             urls.append(one.url)
-    return Answer(tuple(files), tuple(urls), answer.seed if isinstance(answer.seed, int) else None)
+    return Answer(tuple(files), tuple(urls), _seed(answer.seed))
 
 
 def _file(number: int, part: str, image: Blob) -> forms.FormFile:
@@ -128,9 +132,17 @@ class _Answer(msgspec.Struct):
     seed: object = None
 
 
+def _seed(seed: object) -> int | None:
+    # Whatever is no seed of ours would be none to the caller either.
+    return seed if isinstance(seed, int) and not isinstance(seed, bool) and seed in _SEEDS else None
+
+
 def _unpacked(text: str) -> bytes:
     """Return the bytes of Base64, which some engines write as a data URI."""
     packed = text.partition(",")[2] if text.startswith("data:") else text
+    if "\n" in packed:
+        # Some write it in lines, as mail has it.
+        packed = "".join(packed.split())
     try:
         return base64.b64decode(packed, validate=True)
     except binascii.Error as error:

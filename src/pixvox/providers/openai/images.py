@@ -14,7 +14,7 @@ from pixvox.errors import InvalidMediaError, PixvoxError
 from pixvox.media.images import encoded, mime_type_of, probed, upright
 from pixvox.provider import Blob, ImageResult
 from pixvox.providers.openai import image_wire
-from pixvox.providers.openai.engine import senseless
+from pixvox.providers.openai.engine import senseless, without_result
 from pixvox.providers.openai.masks import mask_for_engine
 from pixvox.providers.openai.refusals import complaint_of, error_of, request_id_of
 from pixvox.upstream import Safety
@@ -121,12 +121,16 @@ class OpenAIImages:
             answer = await asyncio.to_thread(image_wire.decoded, reply.body)
         except (msgspec.MsgspecError, ValueError) as error:
             raise senseless("answered with something that makes no sense", request_id) from error
-        files = [*answer.files, *[await self._download(urljoin(f"{url}/", one), reply) for one in answer.urls]]
+        files = [*answer.files, *[await self._download(one, url, reply) for one in answer.urls]]
         if not files:
-            raise senseless("answered without a picture", request_id)
+            raise without_result(reply, "answered without a picture")
         return files, answer.seed
 
-    async def _download(self, address: str, reply: Reply) -> bytes:
+    async def _download(self, named: str, url: str, reply: Reply) -> bytes:
+        try:
+            address = urljoin(f"{url}/", named)
+        except ValueError as error:
+            raise senseless("named an address that is none", request_id_of(reply)) from error
         try:
             return await self._engine.results.fetch(address, max_bytes=MAX_RESULT_BYTES, follows=reply)
         except PixvoxError as error:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from pixvox.languages import LANGUAGE_NAMES
 from pixvox.providers.openai.dialects import Sound, Verb
 from pixvox.v1 import media_pb2
 
@@ -14,19 +15,6 @@ if TYPE_CHECKING:
 
 Checkpoint = Literal["custom_voice", "voice_design", "base"]
 
-# The languages of Qwen3-TTS, as vLLM-Omni names them.
-LANGUAGE_NAMES = {
-    "zh": "Chinese",
-    "en": "English",
-    "de": "German",
-    "it": "Italian",
-    "pt": "Portuguese",
-    "es": "Spanish",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "fr": "French",
-    "ru": "Russian",
-}
 SIDES = range(1, 16_385)
 RATES = range(8_000, 96_001)
 

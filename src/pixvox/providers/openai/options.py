@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 KIND = "openai"
 
+# How the members are named by which engines open files, write them, or fetch addresses.
+_OPENED = re.compile(r"(path|url|uri|(^|_)(file|dir))s?$")
 _RENAMED = {"instructions": "instruct"}
 
 
@@ -26,15 +30,18 @@ def options_of(options: struct_pb2.Struct, taken: frozenset[str], path: str) -> 
         path: Of the options in the request.
 
     Raises:
-        InvalidRequestError: They are no object, or hold one of `taken`.
+        InvalidRequestError: They are no object, or hold one of `taken`, or something that engines would open or fetch, at any
+            depth.
     """
     if KIND not in options.fields:
         return {}
-    given = json_format.MessageToDict(options)[KIND]
+    try:
+        given = json_format.MessageToDict(options.fields[KIND])
+    except (ValueError, json_format.Error) as error:
+        raise _invalid(f"{path}.{KIND}", "holds a number that JSON does not have") from error
     if not isinstance(given, dict):
         raise _invalid(f"{path}.{KIND}", "has to be an object of the engine's parameters")
-    if clashes := sorted(taken.intersection(given)):
-        raise _invalid(f"{path}.{KIND}.{clashes[0]}", "is set by the service; use the request's own field")
+    _check(given, taken, f"{path}.{KIND}")
     return {name: _whole(value) for name, value in given.items()}
 
 
@@ -43,6 +50,28 @@ def wrapped(members: dict[str, object], plain: frozenset[str]) -> dict[str, obje
     inner = {_RENAMED.get(name, name): value for name, value in members.items() if name not in plain}
     outer = {name: value for name, value in members.items() if name in plain}
     return outer | ({"kwargs": msgspec.json.encode(inner).decode()} if inner else {})
+
+
+def _check(value: object, taken: frozenset[str], path: str) -> None:
+    """Refuse what a caller may not say."""
+    match value:
+        case dict():
+            for name, one in value.items():
+                # Engines that are written in Go read the names of members in any case.
+                if name.casefold() in taken:
+                    raise _invalid(f"{path}.{name}", "is set by the service; use the request's own field")
+                if _OPENED.search(name.casefold()):
+                    raise _invalid(
+                        f"{path}.{name}", "names a file or an address, which is for the operator alone to do"
+                    )
+                _check(one, taken, f"{path}.{name}")
+        case list():
+            for one in value:
+                _check(one, taken, path)
+        case str() if value.lstrip()[:1] in {"{", "["}:
+            # Forms have objects as JSON in a string.
+            with contextlib.suppress(msgspec.DecodeError):
+                _check(msgspec.json.decode(value), taken, path)
 
 
 def _whole(value: object) -> object:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 from pixvox import telemetry
 from pixvox.errors import InvalidRequestError, Violation
-from pixvox.provider import SpeechStream
 from pixvox.providers.openai import speech_wire
 from pixvox.providers.openai.utterances import Sound
-from pixvox.utterances import Spoken
+from pixvox.utterances import speaking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pixvox.provider import Reference, SpeechInput
+    from pixvox.provider import Reference, SpeechInput, SpeechStream
     from pixvox.providers.openai.engine import Engine
     from pixvox.v1 import model_service_pb2, speech_service_pb2
 
@@ -63,6 +62,5 @@ class OpenAISpeech:
             body, content_type = speech_wire.encoded(manner, words, reference, engine.dialect)
             return Sound(engine.pool, body, content_type, table.sample_rate)
 
-        spoken = Spoken(begun, table.sample_rate)
-        async with contextlib.aclosing(spoken), contextlib.aclosing(spoken.events(text)) as events:
-            yield SpeechStream(voice, table.sample_rate, events)
+        async with speaking(begun, voice, text, table.sample_rate) as stream:
+            yield stream

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pixvox.providers.openai.model_table import LANGUAGE_NAMES
+from pixvox.languages import LANGUAGE_NAMES, primary_code
 from pixvox.providers.openai.options import options_of, wrapped
 from pixvox.upstream import forms
 
@@ -108,7 +108,7 @@ def _language(code: str, table: ModelTable, dialect: Dialect) -> dict[str, objec
         return {}
     if dialect.language == "tag":
         return {"language": code} if code else {}
-    name = LANGUAGE_NAMES[code.split("-", 1)[0].lower()] if code else ""
+    name = LANGUAGE_NAMES[primary_code(code)] if code else ""
     if dialect.wraps and table.checkpoint:
         # It takes every text for Chinese unless it is told something else.
         name = (name or "auto").lower()

@@ -6,11 +6,11 @@ from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from pixvox.errors import PixvoxError, ProviderDisconnectedError, ProviderInternalError
-from pixvox.providers.openai.engine import senseless
+from pixvox.media.waveform import CutShortError, OtherAudioError, Samples
+from pixvox.providers.openai.engine import senseless, without_result
 from pixvox.providers.openai.refusals import complaint_in, complaint_of, error_of, request_id_in
-from pixvox.providers.openai.waveform import BYTES_PER_SAMPLE, CutShortError, OtherAudioError, Samples
 from pixvox.upstream import ByteStream, EventStream, Ids, RefusedError
-from pixvox.utterances import AudioEvents, Complaints, broken_off
+from pixvox.utterances import BYTES_PER_SAMPLE, AudioEvents, Complaints, broken_off
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -74,7 +74,8 @@ class Sound:
         return _BareAudio(stream, self._rate, self.request_id)
 
     def _asked(self, origin: Origin) -> AbstractAsyncContextManager[EventStream | ByteStream]:
-        headers = {"content-type": self._content_type}
+        # What compresses on the way holds sound back, and its end does not show that all of it came.
+        headers = {"content-type": self._content_type, "accept-encoding": "identity"}
         return origin.stream(PATH, body=self._body, headers=headers, operation=OPERATION, is_bare=_is_bare)
 
 
@@ -147,7 +148,7 @@ def _is_bare(media_type: str) -> bool:
 
 def _refused(reply: Reply) -> PixvoxError:
     if reply.status == 200:
-        return senseless("sent something else than the audio that it was asked for", request_id_in(reply.headers))
+        return without_result(reply, "sent something else than the audio that it was asked for")
     return error_of(complaint_of(reply))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pixvox import telemetry
@@ -16,7 +16,7 @@ from pixvox.upstream import Safety
 from pixvox.upstream.pool import Pool, Probe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from pixvox.providers.worker.config import Config
     from pixvox.upstream import Origin, Reply, Upstream
@@ -124,11 +124,21 @@ async def call_off(origin: Origin, job_id: str, begun: Reply | None = None) -> N
     """
     if not job_id:
         return
-    task = asyncio.create_task(_told(origin, job_id, begun))
+    await to_its_end(_told(origin, job_id, begun))
+
+
+async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do work that soon ends, even while being cancelled; only then raise that cancellation."""
+    task = asyncio.create_task(work)
+    cancellation: asyncio.CancelledError | None = None
     while not task.done():
-        # Whoever gives up waiting as well: it ends soon.
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancellation = error
+    if cancellation is not None:
+        raise cancellation
+    task.result()
 
 
 async def _told(origin: Origin, job_id: str, begun: Reply | None) -> None:

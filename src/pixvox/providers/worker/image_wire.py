@@ -6,7 +6,6 @@ Source: `docs/worker-openapi.json`. The members are those of OpenAI's HTTP API a
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -51,12 +50,12 @@ class Picture:
     Attributes:
         data: The file.
         seed: That made it, or None if the worker does not say.
-        index: Of the picture among those of its request, from 0.
+        index: Of the picture among those of its request, from 0, or None if the worker does not say.
     """
 
     data: bytes = field(repr=False)
     seed: int | None
-    index: int
+    index: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +147,8 @@ def happened(event: Event, request_id: str) -> Progress | Picture | Failed | Non
         if kind == "x.progress":
             return Progress(said.step or 0, said.steps or 0)
         if kind.endswith(".completed"):
-            return Picture(base64.b64decode(said.b64_json or "", validate=True), said.seed, said.index or 0)
-    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error) as error:
+            return Picture(base64.b64decode(said.b64_json or "", validate=True), said.seed, said.index)
+    except (msgspec.MsgspecError, ValueError) as error:
         raise senseless("sent an event that makes no sense", request_id) from error
     return None
 

@@ -146,7 +146,7 @@ class _Drawing:
                     self._stepped = True
                     events.noted(telemetry.STEP, {telemetry.PIXVOX_STEP: step, telemetry.PIXVOX_STEPS: steps})
                 case Picture(index=index) as picture:
-                    found[index] = picture
+                    found[len(found) if index is None else index] = picture
                 case Failed(data):
                     raise refusals.error_of(refusals.complaint_in(data, self.request_id))
                 case None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from pixvox.languages import LANGUAGE_CODES, LANGUAGE_NAMES, primary_code
 from pixvox.v1 import media_pb2
 
 if TYPE_CHECKING:
@@ -24,19 +25,6 @@ FORMATS = {
     "png": media_pb2.IMAGE_FORMAT_PNG,
     "jpeg": media_pb2.IMAGE_FORMAT_JPEG,
     "webp": media_pb2.IMAGE_FORMAT_WEBP,
-}
-# The languages of Qwen3-TTS, as it names them.
-LANGUAGE_NAMES = {
-    "zh": "Chinese",
-    "en": "English",
-    "de": "German",
-    "it": "Italian",
-    "pt": "Portuguese",
-    "es": "Spanish",
-    "ja": "Japanese",
-    "ko": "Korean",
-    "fr": "French",
-    "ru": "Russian",
 }
 
 
@@ -84,7 +72,7 @@ class ModelTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     steps: int = 0
     quality: Quality = ""
     voices: tuple[str, ...] = ()
-    languages: tuple[str, ...] = tuple(LANGUAGE_NAMES)
+    languages: tuple[str, ...] = LANGUAGE_CODES
     sample_rate: int = 24_000
     max_text_characters: int = 2000
     takes_instructions: bool = False
@@ -166,7 +154,7 @@ def _wrong_picture(table: ModelTable) -> str:
 def _wrong_speech(table: ModelTable) -> str:
     if table.sample_rate not in RATES:
         return f"sample_rate is {table.sample_rate}; allowed: {', '.join(map(str, RATES))}"
-    if odd := sorted({tag.split("-")[0].lower() for tag in table.languages} - LANGUAGE_NAMES.keys()):
+    if odd := sorted({primary_code(tag) for tag in table.languages} - LANGUAGE_NAMES.keys()):
         return f"languages has {odd[0]!r}; allowed: {', '.join(LANGUAGE_NAMES)}"
     if "custom-voice" in table.tasks and not table.voices:
         return "needs voices, which custom-voice has built in"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ import msgspec
 from pixvox import telemetry
 from pixvox.errors import PixvoxError, ProviderInternalError
 from pixvox.providers.worker import image_wire, refusals
-from pixvox.providers.worker.fleet import CANCEL_SECONDS, call_off, deadline_headers
+from pixvox.providers.worker.fleet import CANCEL_SECONDS, call_off, deadline_headers, to_its_end
 from pixvox.providers.worker.pictures import blob_of, result_of
 from pixvox.upstream import Safety, polled
 
@@ -115,7 +114,7 @@ class _Call:
             reply, url = await (asyncio.shield(submission) if self._jobs else submission)
             return await self._followed(reply, self._pool.origin(url)) if reply.status == _ACCEPTED else reply
         except asyncio.CancelledError:
-            await self._called_off(submission)
+            await to_its_end(self._called_off(submission))
             raise
 
     async def _submitted(self) -> tuple[Reply, str]:
@@ -192,7 +191,7 @@ def _answer(body: bytes, request_id: str) -> _Answer:
         # Some write a data URI.
         packed = (answer.processed_image or answer.processed_image_base64).rpartition(",")[2]
         answer.file = base64.b64decode(packed, validate=True)
-    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise refusals.senseless("answered with something that makes no sense", request_id) from error
     if not answer.success or not answer.file:
         raise refusals.senseless("answered without a picture", request_id)

@@ -88,9 +88,10 @@ def retry_seconds(reply: Reply) -> float | None:
 
 def declined(reply: Reply) -> Decline | None:
     """Return whether a worker did no work so that another one may be asked; for `pixvox.upstream.pool.Pool`."""
-    if reply.status == 429:
+    complaint = complaint_of(reply)
+    if reply.status == 429 or _is_about_model(complaint):
         return Decline.BUSY
-    return Decline.DOWN if reply.status == 503 and complaint_of(reply).type not in _BEGUN else None
+    return Decline.DOWN if reply.status == 503 and complaint.type not in _BEGUN else None
 
 
 def load_of(reply: Reply) -> Load:
@@ -100,7 +101,8 @@ def load_of(reply: Reply) -> Load:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         # It has no such route, and takes connections.
         return Load(ready=reply.status < 500)
-    well = said.model_loaded is not False and said.status not in _UNWELL
+    unwell = isinstance(said.status, str) and said.status in _UNWELL
+    well = said.model_loaded is not False and not unwell
     depth = sum(one for one in (said.queue_depth, said.running) if isinstance(one, int) and 0 <= one <= _MOST_DEPTH)
     return Load(ready=well and reply.status < 500, depth=depth)
 
@@ -126,7 +128,7 @@ def error_of(complaint: Complaint, *, committed: bool = False) -> errors.PixvoxE
     retry_after = complaint.retry_after if kind in _PASSING else None
     if kind is errors.RateLimitedError:
         retry_after = retry_after or RATE_SECONDS
-    return kind(_SENTENCES[kind].format(status=complaint.status), metadata=metadata, retry_after=retry_after)
+    return kind(_sentence(kind, complaint), metadata=metadata, retry_after=retry_after)
 
 
 def senseless(what: str, request_id: str) -> errors.ProviderInternalError:
@@ -174,6 +176,11 @@ class _Health(msgspec.Struct):
     running: object = None
 
 
+def _is_about_model(complaint: Complaint) -> bool:
+    """Tell whether a worker has another model than it was asked for, as while they are restarted one by one."""
+    return complaint.type == "unsupported_task" or (complaint.status == 404 and complaint.param == "model")
+
+
 def _read(body: bytes) -> _Error | None:
     """Return the error in a document, None if it is no JSON object."""
     try:
@@ -181,6 +188,18 @@ def _read(body: bytes) -> _Error | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return msgspec.convert(error, _Error) if isinstance(error, dict) else _Error()
+
+
+def _sentence(kind: type[errors.PixvoxError], complaint: Complaint) -> str:
+    if kind is errors.ProviderConfigError and _is_about_model(complaint):
+        sentence = _OTHER_MODEL
+    elif kind in {errors.ProviderUnavailableError, errors.ProviderInternalError} and complaint.type in _OWN_SENTENCES:
+        sentence = _OWN_SENTENCES[complaint.type]
+    elif kind is errors.InvalidParameterError and (name := identifier(complaint.param, 64)):
+        sentence = f"The worker refused a value of the request, which it calls {name}."
+    else:
+        sentence = _SENTENCES[kind]
+    return sentence.format(status=complaint.status)
 
 
 def _kind(complaint: Complaint) -> type[errors.PixvoxError]:
@@ -221,14 +240,25 @@ _STATUSES: dict[int, type[errors.PixvoxError]] = {
 _PASSING = frozenset({errors.RateLimitedError, errors.ProviderUnavailableError})
 # What is known to have cost time on a GPU.
 _AFTER_WORK = frozenset({errors.ProviderInternalError, errors.ProviderTimeoutError, errors.ProviderDisconnectedError})
+_OTHER_MODEL = (
+    "The worker serves another model, or does something else with it, than the settings say; its /models tells which "
+    "(status {status})."
+)
+_OWN_SENTENCES = {
+    "out_of_memory": "The worker ran out of memory; fewer pixels or pictures need less (status {status}).",
+    "queue_timeout": "The request waited in the worker's queue for as long as it may (status {status}).",
+}
 _SENTENCES: dict[type[errors.PixvoxError], str] = {
     errors.InvalidParameterError: "The worker refused a value of the request.",
     errors.InvalidInputError: "The worker could not read a file of the request, or it is too large for it.",
     errors.VoiceNotFoundError: "The worker does not have the voice.",
-    errors.ProviderCredentialsError: "The worker refused the service's key.",
+    errors.ProviderCredentialsError: (
+        "The worker refused the service's key, or was given none: the provider's api_key has to be one of its API_KEY."
+    ),
     errors.ProviderAccessDeniedError: "The service's key is not good for this worker.",
     errors.ProviderConfigError: (
-        "The worker is not what the settings say: the address is wrong, or it serves another model (status {status})."
+        "What answers at the provider's address has no such route (status {status}): it is no worker of this contract, or the "
+        "address has a path that does not belong to it, such as /v1."
     ),
     errors.ProviderRejectedError: "The worker refused the call (status {status}).",
     errors.ProviderDisconnectedError: "The worker took the service to have left.",
@@ -236,7 +266,7 @@ _SENTENCES: dict[type[errors.PixvoxError], str] = {
     errors.RateLimitedError: "The worker's queue is full.",
     errors.ProviderInternalError: "The worker failed.",
     errors.ProviderTimeoutError: "The worker gave up on the work when its time was up.",
-    errors.ProviderUnavailableError: "The worker is loading its model, out of memory, or going down (status {status}).",
+    errors.ProviderUnavailableError: "The worker is loading its model, cannot load it, or is going down; its /health tells which (status {status}).",
     errors.OutcomeUnknownError: (
         "A proxy answered in the worker's place (status {status}). The work may have been done, so it was not repeated."
     ),

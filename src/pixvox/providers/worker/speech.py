@@ -10,18 +10,17 @@ import msgspec
 
 from pixvox import telemetry
 from pixvox.errors import Violation, VoiceNotFoundError
-from pixvox.provider import SpeechStream
+from pixvox.languages import language_name
 from pixvox.providers.worker.fleet import deadline_headers
-from pixvox.providers.worker.models import LANGUAGE_NAMES
 from pixvox.providers.worker.options import SPEECH, options_of
 from pixvox.providers.worker.refusals import SPEECH_COMPLAINTS
-from pixvox.utterances import AudioEvents, Spoken
+from pixvox.utterances import AudioEvents, speaking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from pixvox.provider import Reference, SpeechInput
+    from pixvox.provider import Reference, SpeechInput, SpeechStream
     from pixvox.providers.worker.fleet import Fleet
     from pixvox.providers.worker.models import ModelTable
     from pixvox.upstream import EventStream
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 _PATH = "/v1/audio/speech"
 _OPERATION = "speech"
 _OPTIONS = "config.provider_options"
-_AUTO = "Auto"
 
 
 class WorkerSpeech:
@@ -77,15 +75,12 @@ class WorkerSpeech:
         async with self._speaking(found, config.voice, text, model) as stream:
             yield stream
 
-    @contextlib.asynccontextmanager
-    async def _speaking(
+    def _speaking(
         self, found: Mapping[str, object], voice: str, text: AsyncIterator[SpeechInput], model: model_service_pb2.Model
-    ) -> AsyncIterator[SpeechStream]:
+    ) -> AbstractAsyncContextManager[SpeechStream]:
         telemetry.took_lane("sse")
         pool, rate = self._fleet.workers(model.id), self._fleet.tables[model.id].sample_rate
-        spoken = Spoken(lambda words: utterance(pool, {**found, "input": words}, rate), rate)
-        async with contextlib.aclosing(spoken), contextlib.aclosing(spoken.events(text)) as events:
-            yield SpeechStream(voice, rate, events)
+        return speaking(lambda words: utterance(pool, {**found, "input": words}, rate), voice, text, rate)
 
 
 def manner(config: speech_service_pb2.SpeechConfig, model: str, table: ModelTable) -> dict[str, object]:
@@ -105,11 +100,6 @@ def manner(config: speech_service_pb2.SpeechConfig, model: str, table: ModelTabl
     if config.instructions:
         found["instructions"] = config.instructions
     return found | options_of(config.provider_options, SPEECH, _OPTIONS)
-
-
-def language_name(code: str) -> str:
-    """Return how the worker calls the language of a BCP-47 tag; ``Auto``, which has it find out, for no tag."""
-    return LANGUAGE_NAMES.get(code.partition("-")[0].lower(), _AUTO)
 
 
 def utterance(pool: Pool, fields: Mapping[str, object], rate: int) -> AudioEvents:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pixvox import references, telemetry
 from pixvox.errors import InvalidAudioError, InvalidMediaError, Violation
+from pixvox.languages import language_name
 from pixvox.providers.worker.options import SPEECH, options_of
-from pixvox.providers.worker.speech import language_name, utterance
+from pixvox.providers.worker.speech import utterance
 from pixvox.utterances import BYTES_PER_SAMPLE, senseless
 
 if TYPE_CHECKING:
