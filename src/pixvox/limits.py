@@ -23,6 +23,8 @@ from pixvox.v1 import media_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from google.protobuf import struct_pb2
+
     from pixvox.provider import Blob
     from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2
 
@@ -69,7 +71,7 @@ def check_generate_image(request: image_service_pb2.GenerateImageRequest, model:
         UnsupportedError: A value that `model` does not allow.
     """
     findings = _Findings(model)
-    _check_common(request.request_id, request.labels, findings)
+    _check_common(request.request_id, request.labels, request.provider_options, findings)
     _check_output(request, model.generate_image.output, findings)
     findings.raise_if_any()
 
@@ -83,7 +85,7 @@ def check_edit_image(request: image_service_pb2.EditImageRequest, model: model_s
     """
     findings = _Findings(model)
     capability = model.edit_image
-    _check_common(request.request_id, request.labels, findings)
+    _check_common(request.request_id, request.labels, request.provider_options, findings)
     _check_output(request, capability.output, findings)
     if not 1 <= len(request.images) <= MAX_INPUT_IMAGES:
         findings.invalid.append(
@@ -148,7 +150,7 @@ def check_speech(config: speech_service_pb2.SpeechConfig, model: model_service_p
     """
     findings = _Findings(model)
     capability = model.stream_speech
-    _check_common(config.request_id, config.labels, findings, prefix="config.")
+    _check_common(config.request_id, config.labels, config.provider_options, findings, prefix="config.")
     _check_audio_format(config.format, capability, findings)
     _check_language(config.language_code, capability.language_codes, findings)
     for name in ("speaking_rate", "pitch", "volume"):
@@ -182,13 +184,41 @@ def violation_of_request_id(request_id: str, path: str = "request_id") -> Violat
     return None
 
 
+def violation_of_options(options: struct_pb2.Struct, path: str = "provider_options") -> Violation | None:
+    """Return what is wrong with options that are handed to a provider, None if nothing is.
+
+    Args:
+        options: Of the request.
+        path: Of the field.
+    """
+    if all(_is_json(value) for value in options.fields.values()):
+        return None
+    return Violation(path, "holds a number that JSON does not have: NaN or Infinity")
+
+
+def _is_json(value: struct_pb2.Value) -> bool:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            return math.isfinite(value.number_value)
+        case "list_value":
+            return all(_is_json(one) for one in value.list_value.values)
+        case "struct_value":
+            return all(_is_json(one) for one in value.struct_value.fields.values())
+        case _:
+            return True
+
+
 def _nearest_multiple(side: int, step: int) -> int:
     # Halves go down: 1032 is made 1024 in the example of the one provider that documents its rounding.
     return (2 * side + step - 1) // (2 * step) * step
 
 
-def _check_common(request_id: str, labels: Mapping[str, str], findings: _Findings, prefix: str = "") -> None:
+def _check_common(
+    request_id: str, labels: Mapping[str, str], options: struct_pb2.Struct, findings: _Findings, prefix: str = ""
+) -> None:
     if request_id and (violation := violation_of_request_id(request_id, f"{prefix}request_id")):
+        findings.invalid.append(violation)
+    if violation := violation_of_options(options, f"{prefix}provider_options"):
         findings.invalid.append(violation)
     if len(labels) > MAX_LABELS:
         findings.invalid.append(Violation(f"{prefix}labels", f"has {len(labels)} labels; allowed: 0..{MAX_LABELS}"))

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pixvox.errors import InvalidRequestError, UnsupportedError, Violation
-from pixvox.limits import MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, violation_of_request_id
+from pixvox.limits import (
+    MAX_LABEL_KEY,
+    MAX_LABEL_VALUE,
+    MAX_LABELS,
+    violation_of_options,
+    violation_of_request_id,
+)
 from pixvox.media.audio import SAMPLE_RATES_HERTZ
 from pixvox.v1 import media_pb2
 
@@ -89,6 +95,8 @@ def check_design_voice(request: voice_service_pb2.DesignVoiceRequest, model: mod
 def _check_common(request: Request, findings: _Findings) -> None:
     findings.text("display_name", request.display_name, MAX_DISPLAY_NAME)
     if request.request_id and (violation := violation_of_request_id(request.request_id)):
+        findings.invalid.append(violation)
+    if violation := violation_of_options(request.provider_options):
         findings.invalid.append(violation)
     if len(request.labels) > MAX_LABELS:
         findings.invalid.append(Violation("labels", f"has {len(request.labels)} labels; allowed: 0..{MAX_LABELS}"))

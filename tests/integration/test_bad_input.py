@@ -186,6 +186,25 @@ async def test_a_bad_stream_names_its_field(stubs, messages, reason, field):
     assert [violation.field for violation in failed.violations] == [field]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+async def test_options_hold_only_numbers_that_json_has(stubs, value):
+    picture = generate()
+    picture.provider_options.update({"sandbox": {"deep": [{"er": 1.0}]}})
+    picture.provider_options["sandbox"]["deep"][0]["er"] = value
+    speech = SynthesizeSpeechRequest(text="Hello.")
+    speech.config.provider_options["sandbox"] = value
+    calls = {
+        "provider_options": stubs.images.GenerateImage(picture),
+        "config.provider_options": stubs.speech.SynthesizeSpeech(speech),
+    }
+    for field, call in calls.items():
+        with pytest.raises(grpc.RpcError) as raised:
+            await call
+        failed = client.failure(raised.value)
+        assert (failed.code, failed.reason) == (INVALID, "INVALID_REQUEST")
+        assert field in [violation.field for violation in failed.violations]
+
+
 async def test_a_whole_synthesis_needs_text(stubs):
     for text in ("", " "):
         with pytest.raises(grpc.RpcError) as raised:

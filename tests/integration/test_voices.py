@@ -11,6 +11,7 @@ import grpc
 import msgspec
 import numpy as np
 import pytest
+from google.protobuf import struct_pb2
 
 from calling import Stubs, config_message, settings_for_tests, spoken, stubs_of, text_message
 from databases import database_url, postgres
@@ -343,6 +344,13 @@ async def test_a_models_own_voice_can_be_got_by_its_name(voices):
         ("CloneVoice", cloning(display_name="x" * 101), "INVALID_ARGUMENT", "INVALID_REQUEST", "display_name"),
         ("CloneVoice", cloning(display_name="x\0"), "INVALID_ARGUMENT", "INVALID_REQUEST", "display_name"),
         ("CloneVoice", cloning(labels={"a": "\0"}), "INVALID_ARGUMENT", "INVALID_REQUEST", "labels"),
+        (
+            "CloneVoice",
+            cloning(provider_options=struct_pb2.Struct(fields={"a": struct_pb2.Value(number_value=float("nan"))})),
+            "INVALID_ARGUMENT",
+            "INVALID_REQUEST",
+            "provider_options",
+        ),
         ("CloneVoice", cloning(request_id="é"), "INVALID_ARGUMENT", "INVALID_REQUEST", "request_id"),
         ("CloneVoice", cloning(language_code="tlh"), "INVALID_ARGUMENT", "UNSUPPORTED", "language_code"),
         ("CloneVoice", cloning(audio={"data": b"x"}), "INVALID_ARGUMENT", "INVALID_AUDIO", "audio"),

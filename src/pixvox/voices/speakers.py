@@ -173,7 +173,9 @@ def _leads_to(name: str, voice: Voice, router: Router) -> bool:
 def _not_made(voice: str, model: model_service_pb2.Model, router: Router) -> RequestError:
     """Return why a model that needs made voices cannot speak with `voice`."""
     metadata = {"provider": model.provider, "model": model.id}
-    violation = Violation(_FIELD, f"allowed with {model.id}: the id of a voice that was made for it, see ListVoices")
+    violation = Violation(
+        _FIELD, f"allowed with {model.id}: the id of a voice that CloneVoice or DesignVoice made for it, see ListVoices"
+    )
     if not voice:
         return InvalidRequestError(
             f"{model.id} speaks only with voices that were made for it.", violation, metadata=metadata
