@@ -24,6 +24,7 @@ from pixvox_worker.openapi import document
 from pixvox_worker.requests import TaskReader
 from pixvox_worker.routes import images, jobs, probes, process, speech, voices
 from pixvox_worker.speech_requests import SpeechReader
+from pixvox_worker.uploads import Uploads
 from pixvox_worker.voices import VoiceShelf
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
     from pixvox_worker.settings import Settings
     from pixvox_worker.tasks import Engine
+
+_DECODED_AT_A_TIME = 2
 
 
 @dataclass(slots=True)
@@ -47,6 +50,9 @@ class Worker:
     reader: TaskReader
     speech: SpeechReader
     voices: VoiceShelf
+    uploads: Uploads
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_DECODED_AT_A_TIME))
+    """Held while the pictures of a request are decoded: a megabyte may become a gigabyte."""
     begun: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -66,6 +72,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         redoc_url=None,
     )
     shelf = VoiceShelf(settings)
+    uploads = Uploads(max(settings.max_upload_mb, settings.max_uploads_mb) * 1024 * 1024)
     app.state.worker = Worker(
         settings=settings,
         engine=chosen,
@@ -75,6 +82,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
         reader=TaskReader(settings, chosen),
         speech=SpeechReader(settings, chosen, shelf),
         voices=shelf,
+        uploads=uploads,
     )
     for module in (probes, process, jobs, images, speech, voices):
         app.include_router(module.router)
@@ -84,7 +92,7 @@ def create_app(settings: Settings, engine: Engine | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _broke)
     app.state.spans = telemetry.start(settings)
-    app.add_middleware(Access, settings=settings, metrics=metrics, spans=app.state.spans)
+    app.add_middleware(Access, settings=settings, metrics=metrics, uploads=uploads, spans=app.state.spans)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Literal, cast
 
 from pixvox_worker.failures import (
@@ -27,7 +27,7 @@ from pixvox_worker.tasks import PictureEngine, Stopped
 from pixvox_worker.unread import Backlog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pixvox_worker.jobs import Job
     from pixvox_worker.metrics import Metrics
@@ -87,6 +87,13 @@ class Inference:
             message = "The model is still loading." if self.status == "loading" else "The worker takes no requests."
             raise Unavailable(message, retry_after=5)
 
+    def check_room(self) -> None:
+        """Raise `Full` unless one more may be let in."""
+        if self.depth + self.running >= self._settings.max_concurrent_requests:
+            self._metrics.rejected.inc()
+            message = "The worker has as many requests as it may hold."
+            raise Full(message, retry_after=self._retry_after())
+
     def submit(self, job: Job) -> None:
         """Let the job in.
 
@@ -99,10 +106,7 @@ class Inference:
         if job.deadline <= time.monotonic():
             # A timer would fire after the engine has begun.
             raise DeadlineExceeded(_TIME_IS_OVER)
-        if self.depth + self.running >= self._settings.max_concurrent_requests:
-            self._metrics.rejected.inc()
-            message = "The worker has as many requests as it may hold."
-            raise Full(message, retry_after=self._retry_after())
+        self.check_room()
         self._waiting.append(job)
         self._count()
         if isinstance(job, SpeechJob) and job.task.streamed:
@@ -142,7 +146,7 @@ class Inference:
     async def _load(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, self._engine.load)
+            await loop.run_in_executor(self._thread, _contain, self._engine.load)
         except Exception:  # noqa: BLE001 - whatever it is, the probes must go on answering
             _log.exception("the model could not be loaded")
             self.status, self.reason = "unhealthy", "The model could not be loaded; the log of the worker says why."
@@ -172,19 +176,20 @@ class Inference:
 
     async def _run(self, batch: list[Job]) -> None:
         self._begin(batch)
-        begun = time.monotonic()
+        begun, kind = time.monotonic(), batch[0].task.kind
         try:
             work = self._work(batch)
-            await asyncio.get_running_loop().run_in_executor(self._thread, work.compute)
+            await asyncio.get_running_loop().run_in_executor(self._thread, _contain, work.compute)
+            self._complete(batch, work, kind, time.monotonic() - begun)
         except Stopped:
             _log.info("left the model early: nobody waits", extra={"jobs": [job.job_id for job in batch]})
+        except MemoryError:
+            self._fail(batch, OutOfMemory("The request did not fit into memory.", retry_after=5))
         except Failure as failure:
-            self._fail(batch, failure)
+            self._fail(batch, _bare(failure))
         except Exception:  # noqa: BLE001 - one bad request must not end the worker
             _log.exception("the model failed", extra={"trace_id": ",".join(job.trace_id for job in batch)})
             self._fail(batch, Failure("The model failed on this request."))
-        else:
-            self._complete(batch, work, time.monotonic() - begun)
         finally:
             self._running = []
             self._idle.set()
@@ -210,10 +215,10 @@ class Inference:
         self._metrics.batch_size.observe(len(batch))
         self._count()
 
-    def _complete(self, batch: list[Job], work: Painting | Speaking, seconds: float) -> None:
+    def _complete(self, batch: list[Job], work: Painting | Speaking, kind: str, seconds: float) -> None:
         # A moving average: the guess behind Retry-After follows a change of load within a few requests.
         self._typical_seconds += 0.3 * (seconds / len(batch) - self._typical_seconds)
-        self._metrics.exec_seconds.labels(batch[0].task.kind).observe(seconds)
+        self._metrics.exec_seconds.labels(kind).observe(seconds)
         for job in batch:
             job.exec_seconds = seconds
         work.complete(seconds)
@@ -244,3 +249,27 @@ class Inference:
     def _count(self) -> None:
         self._metrics.queue_depth.set(self.depth)
         self._metrics.running.set(self.running)
+
+
+def _contain(work: Callable[[], None]) -> None:
+    """Do `work`, and let nothing but errors out of the thread that a future can carry to the event loop.
+
+    A StopIteration would be lost on the way, so that the request never ended; whatever is no Exception would end the loop
+    or the task that runs it.
+    """
+    try:
+        work()
+    except (StopIteration, CancelledError) as error:
+        message = f"The engine raised {type(error).__name__}."
+        raise RuntimeError(message) from error
+    except Exception:
+        raise
+    except BaseException as error:
+        message = f"The engine raised {type(error).__name__}."
+        raise RuntimeError(message) from error
+
+
+def _bare(failure: Failure) -> Failure:
+    """Without the frames that it came through: a kept job would hold with them what the model had allocated there."""
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)

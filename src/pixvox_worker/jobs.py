@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -139,9 +139,13 @@ class Job:
         for tell in self.on_end:
             tell(self)
         self.on_end.clear()
+        self.forget()
 
     def ending(self, failure: Failure | None) -> None:
         """Let go of what only a running job needs; the kinds of jobs say what that is."""
+
+    def forget(self) -> None:
+        """Let go of what nobody asks for later, if the result stays."""
 
 
 @dataclass(slots=True, eq=False)
@@ -158,6 +162,11 @@ class PictureJob(Job):
         if not self.over:
             self.images = images
             self.end(State.COMPLETED, None)
+
+    def forget(self) -> None:
+        """The pictures that came in are larger than those that are kept."""
+        if self.kept:
+            self.task = replace(self.task, images=())
 
 
 @dataclass(slots=True, eq=False)

@@ -6,13 +6,24 @@ import base64
 import binascii
 import io
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pixvox_worker.failures import BadRequest, NotAPicture, TooLarge
 
 READ_FORMATS = ("PNG", "JPEG", "WEBP")
 MIME_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 _LONGEST_RATIO = 200
+_BLANKS = b" \t\r\n\v\f"
+# By the orientation in the EXIF data, tag 0x0112; 1 is upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode(data: bytes, *, max_pixels: int, param: str = "image") -> Image.Image:
@@ -26,7 +37,7 @@ def decode(data: bytes, *, max_pixels: int, param: str = "image") -> Image.Image
     try:
         with Image.open(io.BytesIO(data), formats=READ_FORMATS) as opened:
             _check(opened.width, opened.height, max_pixels, param)
-            upright = ImageOps.exif_transpose(opened)
+            upright = _upright(opened)
             return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
     except Image.DecompressionBombError:
         message = f"The picture has more than {max_pixels} pixels."
@@ -34,7 +45,8 @@ def decode(data: bytes, *, max_pixels: int, param: str = "image") -> Image.Image
     except UnidentifiedImageError:
         message = "The file is no PNG, JPEG or WebP picture."
         raise NotAPicture(message, param=param) from None
-    except (OSError, ValueError, SyntaxError):
+    # Pillow asserts where a picture with a palette has none.
+    except (OSError, ValueError, SyntaxError, AssertionError):
         message = "The picture is damaged."
         raise NotAPicture(message, param=param) from None
 
@@ -50,7 +62,7 @@ def from_text(text: str, *, param: str = "image") -> bytes:
         raise BadRequest(message, param=param)
     encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True)
+        return base64.b64decode(encoded.encode("ascii").translate(None, _BLANKS), validate=True)
     except (binascii.Error, ValueError):
         message = "The picture is not base64."
         raise BadRequest(message, param=param) from None
@@ -82,6 +94,14 @@ def encode(image: Image.Image, format: str = "png", quality: int = 100) -> bytes
         fitting = flattened(image) if format == "jpeg" else image
         fitting.save(buffer, format.upper(), quality=max(1, quality))
     return buffer.getvalue()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned by hand: Pillow's own way writes the EXIF data anew, and fails where it has read what it cannot write."""
+    # PNG may have it behind the pixels.
+    image.load()
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _check(width: int, height: int, max_pixels: int, param: str) -> None:

@@ -26,6 +26,7 @@ _RATES = range(8_000, 192_001)
 _MOST_CHANNELS = 8
 # Below a ten-thousandth of full scale is the noise of a microphone that is off.
 _SILENCE = 1e-4
+_BLANKS = b" \t\r\n\v\f"
 _MIME_TYPES = {"FLAC": "audio/flac", "OGG": "audio/ogg", "MP3": "audio/mpeg", "AIFF": "audio/aiff"}
 
 
@@ -82,7 +83,7 @@ def from_text(text: str, *, param: str = "ref_audio") -> bytes:
         raise BadRequest(message, param=param)
     encoded = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        data = base64.b64decode("".join(encoded.split()), validate=True)
+        data = base64.b64decode(encoded.encode("ascii").translate(None, _BLANKS), validate=True)
     except (binascii.Error, ValueError):
         message = "The recording is not base64."
         raise BadRequest(message, param=param) from None

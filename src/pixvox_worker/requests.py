@@ -103,6 +103,18 @@ class TaskReader:
             resolution=self._sizes.looked_at(None, images),
         )
 
+    def check_pictures(self, count: int) -> None:
+        """Refuse what no task can have, before it is decoded.
+
+        Raises:
+            Failure: the model takes fewer pictures, or makes none.
+        """
+        most = self._painter.max_input_images()
+        # One that is not wanted at all has a better answer later.
+        if count > max(1, most):
+            message = f"{self._settings.model_id} takes at most {most} pictures."
+            raise BadRequest(message, param="image")
+
     def deadline(self, request: Request, timeout: float | None) -> float:
         """When `request` must be answered, by the clock of `time.monotonic`; `timeout` is from its body, in seconds.
 

@@ -114,6 +114,9 @@ class Settings:
     max_queue_seconds: float = 300.0
     request_timeout: float = 600.0
     max_upload_mb: int = 32
+    """Of the body of one request."""
+    max_uploads_mb: int = 512
+    """Of the bodies of all requests that are not answered yet; at least `max_upload_mb` is taken."""
     max_input_pixels: int = 40_000_000
     max_pixels: int = 4_194_304
     """Of one picture that is made."""
@@ -203,6 +206,7 @@ _AT_LEAST_ONE = (
     "max_concurrent_requests",
     "max_batch_size",
     "max_upload_mb",
+    "max_uploads_mb",
     "max_input_pixels",
     "max_pixels",
     "max_steps",

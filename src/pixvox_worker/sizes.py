@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pixvox_worker.traits import PictureTraits
 
-_SIZE = re.compile(r"(\d{1,5})[xX*](\d{1,5})")
+_SIZE = re.compile(r"([0-9]{1,5})[xX*]([0-9]{1,5})")
 _DEFAULT_SIDE = 1024
 
 

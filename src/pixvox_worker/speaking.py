@@ -73,3 +73,6 @@ class Speaking:
             self._metrics.ttfa.observe(time.monotonic() - self._job.queued_at)
         self._job.hear(pcm)
         self._backlog.trim()
+        if self._job.sound.failure is not None:
+            # Nobody hears the rest of it.
+            self._job.fail(self._job.sound.failure)

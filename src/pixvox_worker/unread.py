@@ -24,6 +24,11 @@ class Unread:
         self.closed = False
         """Whether nothing more is put in."""
 
+    @property
+    def failure(self) -> Failure | None:
+        """Why the reader gets no more."""
+        return self._failure
+
     def put(self, pcm: bytes) -> None:
         """The next piece; ignored once it is closed."""
         if self.closed:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import re
 import threading
 import time
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 # Letters, digits and a few marks, begun by a letter or digit: nothing that means anything to a file system or a log.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# What clients name that mean no voice: one of that name would be heard by all of them.
+_RESERVED = frozenset({"default", "auto"})
+_NUMBERS = ("created_at", "file_size")
+_OPTIONAL = ("transcript", "description")
+_STEM = re.compile(r"[0-9a-f]{32}")
 _DENIALS = frozenset({"", "0", "false", "no", "none", "null"})
 
 
@@ -53,6 +59,9 @@ def clean_name(given: str) -> str:
     if _NAME.fullmatch(given) is None:
         message = "A voice's name is letters, digits, - and _, at most 64, and begins with a letter or digit."
         raise BadRequest(message, param="name")
+    if given.lower() in _RESERVED:
+        message = f"{given} means that no voice is named."
+        raise BadRequest(message, param="name")
     return given.lower()
 
 
@@ -82,6 +91,7 @@ class VoiceShelf:
         if self._folder is not None:
             # Somebody's voice is nobody else's to read.
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _sweep(self._folder)
             self._voices = {voice.name: voice for voice in _read_all(self._folder)}
 
     def all(self) -> list[Voice]:
@@ -163,13 +173,38 @@ def _read_all(folder: Path) -> list[Voice]:
     for file in sorted(folder.glob("*.json")):
         # One damaged file must not cost the others.
         try:
-            voice = Voice(**json.loads(file.read_text()))
-        except (OSError, ValueError, TypeError):
+            voice = _voice(json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError, RecursionError):
             _log.warning("%s is no voice and is passed over", file.name)
             continue
         if file == _facts(folder, voice.name) and _sound(folder, voice.name).is_file():
             found.append(voice)
     return found
+
+
+def _voice(facts: object) -> Voice:
+    """What a file says of a voice.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    if not isinstance(facts, dict):
+        message = "no object"
+        raise TypeError(message)
+    for name, value in facts.items():
+        wanted = int if name in _NUMBERS else str
+        if type(value) is not wanted and not (value is None and name in _OPTIONAL):
+            message = f"{name} is no {wanted.__name__}"
+            raise TypeError(message)
+    return Voice(**facts)
+
+
+def _sweep(folder: Path) -> None:
+    """A process that died in the middle may have left somebody's voice without what is known of it."""
+    for file in folder.iterdir():
+        ours = _STEM.fullmatch(file.stem) is not None
+        if ours and (file.suffix == ".part" or (file.suffix == ".sound" and not file.with_suffix(".json").exists())):
+            file.unlink(missing_ok=True)
 
 
 def _facts(folder: Path, name: str) -> Path:
@@ -189,7 +224,9 @@ def _write(file: Path, data: bytes) -> None:
     """Whole or not at all."""
     beside = file.with_suffix(".part")
     try:
-        beside.write_bytes(data)
+        # Whatever the folder was before: somebody's voice is nobody else's to read.
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
+            opened.write(data)
         beside.replace(file)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pixvox_worker.settings import Settings
 
 _log = logging.getLogger(__name__)
+# What CUDA, its libraries and the allocator of the processor say where torch has no class for it.
+_NO_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
 
 
 def device(wanted: Device) -> str:
@@ -34,6 +36,12 @@ def dtype(wanted: Precision, device: str) -> torch.dtype:
         return torch.bfloat16 if device == "cuda" else torch.float32
     named: torch.dtype = getattr(torch, wanted.value)
     return named
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says that there is no memory left."""
+    told = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or any(words in told for words in _NO_MEMORY_WORDS)
 
 
 def place(pipeline: Any, settings: Settings, device: str) -> None:  # noqa: ANN401 - diffusers has no type for all of them

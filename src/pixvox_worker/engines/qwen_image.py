@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pixvox_worker.settings import Settings
     from pixvox_worker.tasks import Watch
 
-# What CUDA, its libraries and the allocator of the processor say where torch has no class for it.
-_NO_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "status_alloc_failed")
 _OFF = 1.0
 
 
@@ -105,15 +103,14 @@ class QwenImageEngine:
         try:
             with torch.inference_mode():
                 return [self._edit(tasks[0], watch)] if tasks[0].images else self._from_text(tasks, watch)
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory() from error
         except RuntimeError as error:
-            if any(words in str(error).lower() for words in _NO_MEMORY_WORDS):
-                raise self._out_of_memory() from error
-            raise
+            if not placement.is_out_of_memory(error):
+                raise
         finally:
             # A call that was left in the middle leaves the components where they were.
             self._pipeline.maybe_free_model_hooks()
+        # Not where the error is at hand: its frames hold what was allocated.
+        raise self._out_of_memory()
 
     @property
     def _kind(self) -> PipelineKind:

@@ -50,8 +50,6 @@ _CODEC = "qwen3_tts_tokenizer_12hz"
 _SMALL = "0b6"
 # What nobody listens to while it is made is decoded in pieces of the size that the package itself takes.
 _WHOLE_FRAMES = 300
-# What the allocator of the processor says; it has no class of its own.
-_NO_MEMORY_WORDS = ("can't allocate memory", "not enough memory")
 
 
 class QwenTtsEngine:
@@ -135,12 +133,11 @@ class QwenTtsEngine:
         try:
             with torch.inference_mode():
                 return self._speak(task, listener)
-        except torch.OutOfMemoryError as error:
-            raise self._out_of_memory() from error
         except RuntimeError as error:
-            if any(words in str(error) for words in _NO_MEMORY_WORDS):
-                raise self._out_of_memory() from error
-            raise
+            if not placement.is_out_of_memory(error):
+                raise
+        # Not where the error is at hand: its frames hold what was allocated.
+        raise self._out_of_memory()
 
     def _speak(self, task: SpeechTask, listener: Listener) -> Spoken:
         prompt = None if task.recording is None else self._prompt(task.recording, task.transcript)

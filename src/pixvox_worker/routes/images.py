@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 router = APIRouter(tags=["images"])
 _QUIET_SECONDS = 10.0
+# After the deadline, for a caller that reads what is there.
+_TO_READ_SECONDS = 30.0
+_log = logging.getLogger(__name__)
 _ANSWERS = {
     **also("text/event-stream", "The pictures; events with `stream`."),
     **failures(400, 401, 404, 413, 415, 429, 500, 503, 504),
@@ -60,9 +64,8 @@ async def edits(request: Request) -> Response:
 
 async def _make(request: Request, kind: str, event: str) -> Response:
     worker: Worker = request.app.state.worker
-    fields, images = await fields_and_pictures(request, worker.settings)
+    fields, images = await fields_and_pictures(request, worker)
     parsed = ImageRequest.model_validate(fields)
-    waiting.ready(worker)
     task = worker.reader.from_images_api(parsed, images if kind == IMAGE_EDITING else (), kind)
     job = PictureJob(task, worker.reader.deadline(request, parsed.timeout))
     waiting.admit(worker, job)
@@ -95,8 +98,12 @@ class _Stream(StreamingResponse):
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seconds = max(0.0, self._job.deadline - time.monotonic()) + _TO_READ_SECONDS
         try:
-            await super().__call__(scope, receive, send)
+            async with asyncio.timeout(seconds):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            _log.info("nobody reads the pictures any more", extra={"job": self._job.job_id})
         finally:
             self._worker.inference.cancel(self._job)
             self._worker.jobs.drop(self._job)

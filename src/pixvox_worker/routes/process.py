@@ -35,9 +35,8 @@ router = APIRouter(tags=["process"])
 async def process(request: Request) -> Response:
     """Edit a picture, or make one from text where the model does that."""
     worker: Worker = request.app.state.worker
-    fields, images = await fields_and_pictures(request, worker.settings)
+    fields, images = await fields_and_pictures(request, worker)
     parsed = ProcessRequest.model_validate(fields)
-    waiting.ready(worker)
     task = worker.reader.from_process(parsed, images)
     later = parsed.options.respond_async or "respond-async" in request.headers.get("prefer", "")
     job = PictureJob(task, worker.reader.deadline(request, parsed.options.timeout), kept=later)

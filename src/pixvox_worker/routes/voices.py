@@ -12,6 +12,7 @@ from pixvox_worker import recordings, voices
 from pixvox_worker.failures import BadRequest, TooLarge, UnsupportedTask
 from pixvox_worker.openapi import failures, voice_form
 from pixvox_worker.routes import waiting
+from pixvox_worker.routes.reading import open_form
 from pixvox_worker.speech import VOICE_CLONE, SpeechEngine
 from pixvox_worker.speech_schemas import UploadedVoice, VoiceAdded, VoiceList, VoiceRemoved
 from pixvox_worker.voices import Voice
@@ -85,13 +86,9 @@ def _check_clones(worker: Worker) -> None:
 
 async def _form(request: Request, max_bytes: int) -> tuple[dict[str, str], bytes]:
     """The fields and the recording."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "multipart/form-data":
-        message = "The body is multipart/form-data."
-        raise BadRequest(message)
     fields: dict[str, str] = {}
     data: bytes | None = None
-    async with request.form(max_files=2, max_fields=16, max_part_size=max_bytes) as form:
+    async with open_form(request, max_files=2, max_fields=16, max_bytes=max_bytes) as form:
         for name, value in form.multi_items():
             if not isinstance(value, UploadFile):
                 fields[name] = value
