@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from google.protobuf import struct_pb2
+
 from pixvox.errors import (
     InvalidMediaError,
     InvalidRequestError,
@@ -21,9 +23,7 @@ from pixvox.errors import (
 from pixvox.v1 import media_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from google.protobuf import struct_pb2
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pixvox.provider import Blob
     from pixvox.v1 import image_service_pb2, model_service_pb2, speech_service_pb2
@@ -191,21 +191,23 @@ def violation_of_options(options: struct_pb2.Struct, path: str = "provider_optio
         options: Of the request.
         path: Of the field.
     """
-    if all(_is_json(value) for value in options.fields.values()):
-        return None
-    return Violation(path, "holds a number that JSON does not have: NaN or Infinity")
+    found = next(_not_json(struct_pb2.Value(struct_value=options), path), None)
+    return None if found is None else Violation(found, "is no number that JSON has")
 
 
-def _is_json(value: struct_pb2.Value) -> bool:
+def _not_json(value: struct_pb2.Value, path: str) -> Iterator[str]:
+    """Give the paths of NaN and Infinity, which no provider could be told."""
     match value.WhichOneof("kind"):
-        case "number_value":
-            return math.isfinite(value.number_value)
+        case "number_value" if not math.isfinite(value.number_value):
+            yield path
         case "list_value":
-            return all(_is_json(one) for one in value.list_value.values)
+            for index, one in enumerate(value.list_value.values):
+                yield from _not_json(one, f"{path}[{index}]")
         case "struct_value":
-            return all(_is_json(one) for one in value.struct_value.fields.values())
+            for name, one in value.struct_value.fields.items():
+                yield from _not_json(one, f"{path}.{name}")
         case _:
-            return True
+            pass
 
 
 def _nearest_multiple(side: int, step: int) -> int:

@@ -194,15 +194,15 @@ async def test_options_hold_only_numbers_that_json_has(stubs, value):
     speech = SynthesizeSpeechRequest(text="Hello.")
     speech.config.provider_options["sandbox"] = value
     calls = {
-        "provider_options": stubs.images.GenerateImage(picture),
-        "config.provider_options": stubs.speech.SynthesizeSpeech(speech),
+        "provider_options.sandbox.deep[0].er": stubs.images.GenerateImage(picture),
+        "config.provider_options.sandbox": stubs.speech.SynthesizeSpeech(speech),
     }
     for field, call in calls.items():
         with pytest.raises(grpc.RpcError) as raised:
             await call
         failed = client.failure(raised.value)
         assert (failed.code, failed.reason) == (INVALID, "INVALID_REQUEST")
-        assert field in [violation.field for violation in failed.violations]
+        assert [violation.field for violation in failed.violations] == [field]
 
 
 async def test_a_whole_synthesis_needs_text(stubs):

@@ -349,7 +349,7 @@ async def test_a_models_own_voice_can_be_got_by_its_name(voices):
             cloning(provider_options=struct_pb2.Struct(fields={"a": struct_pb2.Value(number_value=float("nan"))})),
             "INVALID_ARGUMENT",
             "INVALID_REQUEST",
-            "provider_options",
+            "provider_options.a",
         ),
         ("CloneVoice", cloning(request_id="é"), "INVALID_ARGUMENT", "INVALID_REQUEST", "request_id"),
         ("CloneVoice", cloning(language_code="tlh"), "INVALID_ARGUMENT", "UNSUPPORTED", "language_code"),

@@ -169,7 +169,7 @@ async def test_options_that_are_no_numbers_in_json_are_the_callers_fault():
     async with answered(picture(FILES[0])) as stubs:
         failed = await failure_of(stubs.images.GenerateImage(request))
     assert failed.reason == "INVALID_REQUEST"
-    assert [violation.field for violation in failed.violations] == ["provider_options.worker"]
+    assert [violation.field for violation in failed.violations] == ["provider_options.worker.true_cfg_scale"]
 
 
 PREVIEWS = [

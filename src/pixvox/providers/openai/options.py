@@ -35,10 +35,7 @@ def options_of(options: struct_pb2.Struct, taken: frozenset[str], path: str) -> 
     """
     if KIND not in options.fields:
         return {}
-    try:
-        given = json_format.MessageToDict(options.fields[KIND])
-    except (ValueError, json_format.Error) as error:
-        raise _invalid(f"{path}.{KIND}", "holds a number that JSON does not have") from error
+    given = json_format.MessageToDict(options.fields[KIND])
     if not isinstance(given, dict):
         raise _invalid(f"{path}.{KIND}", "has to be an object of the engine's parameters")
     _check(given, taken, f"{path}.{KIND}")

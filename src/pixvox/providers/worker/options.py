@@ -39,10 +39,7 @@ def options_of(options: struct_pb2.Struct, known: Mapping[str, str], path: str) 
     """
     if KIND not in options.fields:
         return {}
-    try:
-        given = json_format.MessageToDict(options.fields[KIND])
-    except (ValueError, json_format.Error) as error:
-        raise _invalid(f"{path}.{KIND}", "holds a number that is none in JSON") from error
+    given = json_format.MessageToDict(options.fields[KIND])
     if not isinstance(given, dict):
         raise _invalid(f"{path}.{KIND}", f"has to be an object with {', '.join(known)}")
     return {
