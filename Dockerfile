@@ -10,9 +10,9 @@
 # docs/deploy.md tells how to run them. scripts/try_image.sh and scripts/try_worker_image.sh take the same steps in a scratch
 # folder, for machines where Docker is not running.
 
-# PyPI's wheels of torch bring CUDA along, so that the base needs Python alone, and the host the driver. TORCH_INDEX is where
-# else to get torch: smaller for machines without a GPU, or for another CUDA. A CUDA image as WORKER_BASE, one of Debian or
-# Ubuntu with Python 3.11 and venv, has the compiler that COMPILE=true needs.
+# The published wheels of torch bring CUDA along, so that the base needs Python alone, and the host the driver. TORCH is what pip
+# is asked for: another release, or "torch @ ADDRESS" of a wheel that is smaller, for machines without a GPU, or for another
+# CUDA. A CUDA image as WORKER_BASE, one of Debian or Ubuntu with Python 3.11 and venv, has the compiler that COMPILE=true needs.
 ARG WORKER_BASE=python:3.11-slim-bookworm
 
 FROM python:3.11-slim-bookworm AS build
@@ -30,9 +30,8 @@ RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . && \
 
 FROM ${WORKER_BASE} AS worker-torch
 ARG TORCH="torch==2.13.0"
-ARG TORCH_INDEX=""
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-RUN python3 -m venv /app && /app/bin/pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$TORCH"
+RUN python3 -m venv /app && /app/bin/pip install "$TORCH"
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/pixvox pixvox && \
     install --directory --owner=pixvox --group=pixvox /cache
 # The two of NVIDIA tell its container runtime to hand the GPU and its driver in.

@@ -43,6 +43,11 @@ def test_torch_and_what_belongs_to_one_build_of_it_are_left_to_the_image(name):
     assert "://" not in (REQUIREMENTS / f"{name}.txt").read_text()
 
 
+def test_no_image_is_told_where_packages_come_from():
+    text = (ROOT / "Dockerfile").read_text() + (DEPLOY / "compose.yaml").read_text()
+    assert not re.search("index.url|find.links", text, re.IGNORECASE)
+
+
 def test_the_steps_by_hand_install_the_locks_of_the_images():
     dockerfile = (ROOT / "Dockerfile").read_text()
     script = (ROOT / "scripts" / "try_worker_image.sh").read_text()
