@@ -27,7 +27,7 @@ def reply(status, content=None, **headers):
 
 
 def refused(status, kind="internal_error", param=None, **headers):
-    error = {"message": "A secret path: /root/key.", "type": kind, "param": param, "code": status}
+    error = {"message": "A secret path: /secrets/key.", "type": kind, "param": param, "code": status}
     return reply(status, {"error": error, "success": False, "message": error["message"]}, **headers)
 
 
